@@ -1,0 +1,210 @@
+"""An event is a commit; this is the only place that knows how one becomes the other.
+
+    <type>[: <subject>]
+                                    (absent when the data is {})
+    <one JSON object>
+
+    Seq: 42
+    Event-Id: 0197732c-5a00-7c3e-9b1d-2f6a0c9d1e11
+    Actor: alice
+    Time: 2026-06-15T10:00:00.123456Z
+    Lease-Epoch: 7                  (or Source-Epoch, of an imported event)
+
+Two kinds of bytes exist:
+
+- *Canonical*, what `encode_event` writes: a function of (draft, parent, seq, epoch) alone. So whoever sequences an
+  event, and however often, arrives at one oid: a retry after a lost answer is recognised, two imports prove each other.
+- *Accepted*, what a person commits: any author, date, zone, signature and JSON layout, and any trailer left out. What
+  is left out follows from the commit: Seq from the parent, Event-Id is the oid, Time the author date, Actor the author.
+
+The last paragraph is trailers if its first line looks like one; JSON never does, its lines begin with a brace, a
+bracket, a quote or a literal. Trailers are parsed here and not by git-interpret-trailers(1), which trims values and
+obeys the user's configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from shardd.core.canonical import decode_data, encode_data
+from shardd.core.event import (
+    Draft,
+    Event,
+    check_actor,
+    check_event_id,
+    check_seq,
+    check_subject,
+    check_type,
+    format_time,
+    from_unix,
+    parse_time,
+    unix_seconds,
+)
+from shardd.core.names import is_id
+from shardd.core.objects import EMPTY_TREE, Commit, build_commit, empty_tree_for, parse_commit
+from shardd.errors import BadEvent
+
+_TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)
+_IDENTITY = re.compile(r"[^<>\n]+ <[^<>\n]*>\Z")
+_OURS = ("Seq", "Event-Id", "Actor", "Time", "Lease-Epoch", "Source-Epoch")
+_IGNORED = ("signed-off-by", "co-authored-by")
+
+GENESIS_IDENTITY = "shardd <shardd@shardd>"
+
+
+def genesis(space: str, *, seq: int = 0, tree: str = EMPTY_TREE) -> bytes:
+    """A space's first commit: the same bytes everywhere. seq: 0, or one before the first number of an import."""
+    return build_commit(
+        tree=tree,
+        parent=None,
+        author=GENESIS_IDENTITY,
+        seconds=0,
+        message=f"space.created: {space}\n\nSeq: {seq}\n",
+    )
+
+
+def decode_genesis(raw: bytes, space: str) -> int:
+    """The seq before the first event's, or BadEvent unless these are exactly a genesis of this space."""
+    commit = parse_commit(raw)
+    if commit.parents:
+        raise BadEvent("parent", "a genesis has none")
+    seq = check_seq("Seq", commit.message.rpartition("\n\nSeq: ")[2].removesuffix("\n"), lowest=-1)
+    if raw != genesis(space, seq=seq, tree=commit.tree) or commit.tree not in (EMPTY_TREE, empty_tree_for("0" * 64)):
+        raise BadEvent("genesis", f"is not the first commit of the space {space}")
+    return seq
+
+
+def identity(actor: str) -> str:
+    """`Name <email>` for an actor, such that git-fsck(1) takes it and the same actor always gets the same."""
+    if is_id(actor):
+        return f"{actor} <{actor}@shardd>"
+    if _IDENTITY.match(actor):
+        return actor
+    name = "actor-" + hashlib.sha256(actor.encode()).hexdigest()[:16]
+    return f"{name} <{name}@shardd>"
+
+
+def encode_event(
+    draft: Draft, *, parent: str, seq: int, epoch: int | None = None, source_epoch: int | None = None
+) -> bytes:
+    """The canonical commit bytes of `draft` as event `seq` on `parent`."""
+    subject = draft.type if draft.subject is None else f"{draft.type}: {draft.subject}"
+    data = encode_data(draft.data).decode()
+    body = "" if data == "{}" else f"{data}\n\n"
+    epochs = "" if epoch is None else f"Lease-Epoch: {epoch}\n"
+    if source_epoch is not None:
+        epochs += f"Source-Epoch: {source_epoch}\n"
+    return build_commit(
+        tree=empty_tree_for(parent),
+        parent=parent,
+        author=identity(draft.actor),
+        seconds=unix_seconds(draft.time),
+        message=f"{subject}\n\n{body}Seq: {seq}\nEvent-Id: {draft.id}\nActor: {draft.actor}\n"
+        f"Time: {format_time(draft.time)}\n{epochs}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an event's commit says in so many words: None where the writer left it to be derived.
+
+    `parents` and `signed` are the commit's own; everything else has been checked field by field.
+    """
+
+    event: Event
+    parents: tuple[str, ...]
+    author: str
+    signed: bool
+    said_seq: int | None
+    said_actor: str | None
+
+
+def decode_event(raw: bytes, *, oid: str, parent_seq: int) -> Event:
+    """The event that these commit bytes hold, as the one after `parent_seq`; BadEvent if they hold none."""
+    return read_event(raw, oid=oid, parent_seq=parent_seq).event
+
+
+def read_event(raw: bytes, *, oid: str, parent_seq: int) -> Written:
+    """Like decode_event, and what was said as against derived: the rules of a push need to know."""
+    if b"\r" in raw:
+        raise BadEvent("message", "holds a carriage return", "write it with LF line ends")
+    commit = parse_commit(raw)
+    if commit.tree not in (EMPTY_TREE, empty_tree_for(oid)):
+        raise BadEvent(
+            "tree",
+            "an event has no files",
+            "commit on a space with `git commit --allow-empty`, with nothing staged",
+        )
+    subject_line, body, trailers = _split(commit.message)
+    kind, colon, about = subject_line.partition(": ")
+    said_seq = check_seq("Seq", trailers["Seq"]) if "Seq" in trailers else None
+    said_actor = check_actor(trailers["Actor"]) if "Actor" in trailers else None
+    epoch = _epoch("Lease-Epoch", trailers)
+    source_epoch = _epoch("Source-Epoch", trailers)
+    if epoch is not None and source_epoch is not None:
+        raise BadEvent("Source-Epoch", "an imported event carries no Lease-Epoch beside it")
+    event = Event(
+        seq=parent_seq + 1 if said_seq is None else said_seq,
+        oid=oid,
+        id=check_event_id(trailers["Event-Id"]) if "Event-Id" in trailers else oid,
+        type=check_type(kind),
+        subject=check_subject(about) if colon else None,
+        actor=said_actor if said_actor is not None else _author(commit),
+        time=parse_time(trailers["Time"]) if "Time" in trailers else from_unix(commit.author_time),
+        data=decode_data(body) if body else {},
+        epoch=epoch,
+        source_epoch=source_epoch,
+    )
+    return Written(event, commit.parents, commit.author, commit.signed, said_seq, said_actor)
+
+
+def is_canonical(raw: bytes, event: Event, parent: str) -> bool:
+    """Whether these are the bytes that shardd itself would have written for the event."""
+    return raw == encode_event(
+        event.draft(), parent=parent, seq=event.seq, epoch=event.epoch, source_epoch=event.source_epoch
+    )
+
+
+def _author(commit: Commit) -> str:
+    try:
+        return check_actor(commit.author)
+    except BadEvent as error:
+        raise BadEvent(
+            "author", error.message.removeprefix("Actor: "), "run `git config user.name NAME` and amend the commit"
+        ) from None
+
+
+def _epoch(name: str, trailers: dict[str, str]) -> int | None:
+    return check_seq(name, trailers[name]) if name in trailers else None
+
+
+def _split(message: str) -> tuple[str, str, dict[str, str]]:
+    """Subject line, body (perhaps empty) and our trailers."""
+    subject, _, rest = message.partition("\n")
+    rest = rest.rstrip("\n")
+    if not rest:
+        return subject, "", {}
+    if not rest.startswith("\n"):
+        raise BadEvent("subject", "is longer than one line", "leave an empty line between subject and data")
+    body, _, last = rest.rpartition("\n\n")
+    if not _TRAILER.match(last.lstrip("\n").partition("\n")[0]):
+        return subject, rest.strip("\n"), {}
+    return subject, body.strip("\n"), _trailers(last.lstrip("\n"))
+
+
+def _trailers(paragraph: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in paragraph.split("\n"):
+        match = _TRAILER.match(line)
+        if match is None:
+            raise BadEvent("trailers", f"{line[:60]!r} is not `Name: value`")
+        name, value = match[1], match[2]
+        if name in _OURS:
+            if name in found:
+                raise BadEvent(name, "stands twice")
+            found[name] = value
+        elif name.lower() not in _IGNORED:
+            raise BadEvent("trailers", f"{name!r} is not one of {', '.join(_OURS)}, Signed-off-by, Co-authored-by")
+    return found

@@ -1,0 +1,97 @@
+"""The error tree. Whoever embeds shardd need catch nothing else.
+
+    SharddError
+    ├── Rejected       the answer is no and nothing changed: code, message, remedy
+    │   ├── BadEvent   bytes or values that the event format cannot hold: names the field
+    │   ├── HeadMoved  the log has moved on since the caller looked: carries the current head
+    │   └── Misuse     a word, name or file that a person gave is not one: exit status 2
+    ├── Unavailable    nobody could answer just now; trying again may help
+    └── Corrupt        what is stored breaks a rule; needs an operator
+
+Every error has a `message` (what is wrong) and a `remedy` (what mends it, perhaps empty). A remedy names our own
+commands as `shardd …` in backquotes; `seen_from` rewrites them for whoever reads the text over another way in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from shardd.core.event import Head
+
+
+class SharddError(Exception):
+    """Root of the tree; never raised itself."""
+
+    exit_status: ClassVar[int] = 1
+    code = "error"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+    def seen_from(self, reach: str) -> str:
+        """The remedy, with `shardd …` replaced by the command prefix that works for this reader."""
+        return self.remedy.replace("`shardd ", f"`{reach} ")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions rebuild from `args` by default, which drops every field but the message.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(kind: type[SharddError], args: tuple[object, ...], fields: dict[str, object]) -> SharddError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class Rejected(SharddError):
+    """A clear no. `code` is stable and is meant for programs."""
+
+    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
+
+
+class BadEvent(Rejected):
+    """The event format cannot hold this. `field` names the part: `subject`, `data`, `Seq`, …"""
+
+    def __init__(self, field: str, message: str, remedy: str = "", *, code: str = "bad-event") -> None:
+        super().__init__(code, f"{field}: {message}", remedy)
+        self.field = field
+
+
+class HeadMoved(Rejected):
+    """The expected head is not the current one. `head` is where the log stands now."""
+
+    def __init__(self, message: str, head: Head | None, remedy: str = "") -> None:
+        super().__init__("non-fast-forward", message, remedy)
+        self.head = head
+
+
+class Misuse(Rejected):
+    """What was asked is not well formed: a bad name, an unknown word, an unreadable file."""
+
+    exit_status = 2
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "usage") -> None:
+        super().__init__(code, message, remedy)
+
+
+class Unavailable(SharddError):
+    """No answer could be had. It is unknown whether anything changed; retry with the same ids."""
+
+    exit_status = 3
+    code = "unavailable"
+
+
+class Corrupt(SharddError):
+    """Stored bytes break a rule. Nothing was changed by finding out."""
+
+    exit_status = 4
+    code = "corrupt"

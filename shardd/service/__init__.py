@@ -1,0 +1,1 @@
+"""The daemon: configuration, SSH listener, authentication, relayed hooks."""

@@ -1,0 +1,1 @@
+"""I/O without a server: git, logs, authorities, indexes, access files."""

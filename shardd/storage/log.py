@@ -1,0 +1,87 @@
+"""DecisionLog: the one interface to a log, whatever keeps it. tests/contract/test_decision_log.py is its contract."""
+
+from __future__ import annotations
+
+import os
+import time as _time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+from shardd.core.append import Expected
+from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.ids import uuid7
+
+
+class DecisionLog(Protocol):
+    """Totally ordered events per space. Every implementation returns the decoded canonical form of an event."""
+
+    def append(
+        self,
+        space: str,
+        type: str,
+        data: Data | None = None,
+        *,
+        subject: str | None = None,
+        actor: str | None = None,
+        id: str | None = None,
+        time: datetime | None = None,
+        expected: Expected = None,
+    ) -> Event:
+        """Append one event and return it as it stands in the log, durable and visible to every later reader.
+
+        id: the idempotency key; an id that the space has, with the same content, is answered with the original event
+        expected: the head the caller has seen; HeadMoved (which carries the current one) if the log stands elsewhere
+        """
+        ...
+
+    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
+        """Append all of them, contiguous and in order, or none."""
+        ...
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
+
+        An unknown space has none.
+        """
+        ...
+
+    def head(self, space: str) -> Head | None:
+        """Where the space stands now; None if it does not exist. An empty space stands at its genesis."""
+        ...
+
+
+Clock = Callable[[], datetime]
+"""Wall-clock time in UTC, for the `Time` of events: it orders nothing."""
+
+Ids = Callable[[], str]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return uuid7(_time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def draft(
+    type: str,
+    data: Data | None,
+    *,
+    subject: str | None,
+    actor: str,
+    id: str | None,
+    time: datetime | None,
+    now: Clock = utc_now,
+    ids: Ids = new_id,
+) -> Draft:
+    """A Draft with what the caller left open filled in."""
+    return Draft(
+        type=type,
+        data={} if data is None else data,
+        subject=subject,
+        actor=actor,
+        id=ids() if id is None else id,
+        time=now() if time is None else time.astimezone(UTC),
+    )

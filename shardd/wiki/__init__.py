@@ -1,0 +1,1 @@
+"""What a wiki makes of a log: the information space and its shards."""
