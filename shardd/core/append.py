@@ -59,19 +59,24 @@ def check_expected(expected: Expected, head: Head | None) -> None:
 
 
 def encode_batch(
-    drafts: Sequence[Draft], head: Head, *, epoch: int | None, limit: int = Limits().commit_bytes
+    drafts: Sequence[Draft], head: Head, *, epoch: int | None, limits: Limits | None = None
 ) -> list[tuple[str, bytes]]:
-    """(oid, canonical bytes) of the drafts, chained one by one onto `head`; Rejected over `limit` bytes."""
+    """(oid, canonical bytes) of the drafts, chained one by one onto `head`; Rejected where they exceed the limits."""
+    limits = limits or Limits()
+    if len(drafts) > limits.events:
+        raise Rejected(
+            "too-large", f"{len(drafts)} events at once; {limits.events} are allowed", "append them in several steps"
+        )
     algorithm = "sha1" if len(head.oid) == 40 else "sha256"
     found: list[tuple[str, bytes]] = []
     parent, seq = head.oid, head.seq
     for draft in drafts:
         seq += 1
         raw = encode_event(draft, parent=parent, seq=seq, epoch=epoch)
-        if len(raw) > limit:
+        if len(raw) > limits.commit_bytes:
             raise Rejected(
                 "too-large",
-                f"the event {draft.id} has {len(raw)} bytes; {limit} are allowed",
+                f"the event {draft.id} has {len(raw)} bytes; {limits.commit_bytes} are allowed",
                 "put the bulk elsewhere and let the event point at it",
             )
         parent = commit_oid(raw, algorithm=algorithm)

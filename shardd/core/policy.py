@@ -31,6 +31,7 @@ class Relation(StrEnum):
     MERGES = "merges"  # the head is reached from it, but not through first parents
     FORKS = "forks"  # they have an ancestor in common
     UNRELATED = "unrelated"  # they have none
+    NO_COMMIT = "no commit"  # it is a tag, a tree or a blob
     TOO_LONG = "too long"  # more commits than one push may hold
 
 
@@ -90,7 +91,10 @@ class ChangeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PushFacts:
-    """A whole push. now: milliseconds of the lease clock; epoch, take_lease: what its push options ask for."""
+    """A whole push. now: milliseconds of the lease clock; epoch, take_lease: what its push options ask for.
+
+    unleased: the pusher may write the repo's files anyway, and needs no lease while nobody holds one
+    """
 
     repo: str
     principal: str | None
@@ -98,7 +102,8 @@ class PushFacts:
     changes: Sequence[ChangeFacts]
     epoch: int | None = None
     take_lease: bool = False
-    limits: Limits = Limits()
+    unleased: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ def decide(facts: PushFacts) -> Decision:
                     if each.space is None:
                         raise Rejected("no-such-space", f"nothing is known about {facts.repo}/{space}")
                     events[each.change.ref] = _space_change(facts, each, each.space, principal, space)
-                    if each.space.lease is None:
+                    if each.space.lease is None and facts.take_lease:
                         momentary.append(space)
                 case NotesRef(owner):
                     _notes_change(facts, each, principal, owner)
@@ -193,6 +198,8 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
                 "push without `-o epoch`",
             )
         return space.epoch + 1
+    if lease is None and facts.unleased:
+        return space.epoch
     if lease is None or lease.holder != principal:
         raise not_holder(label, principal, lease, facts.now, ended=space.ended, may_append=role >= Role.APPEND)
     if facts.epoch is not None and facts.epoch != lease.epoch:
@@ -214,6 +221,8 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
             raise Rejected(
                 "too-large", f"a push holds at most {facts.limits.events} events", "push them in several steps"
             )
+        case Relation.NO_COMMIT:
+            raise Rejected("bad-event", f"commit: what you push to {label} is not a commit", "push a branch")
         case Relation.BEHIND | Relation.FORKS:
             raise Rejected("non-fast-forward", f"{at}, which what you push does not contain", rebase)
         case Relation.MERGES:

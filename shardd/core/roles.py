@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
+from typing import Protocol
 
 from shardd.core.names import check_principal, check_repo
 from shardd.errors import Misuse, Rejected
@@ -131,3 +132,21 @@ def check_scope(scope: str) -> str:
 @lru_cache(maxsize=1024)
 def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in pattern.split("*")) + r"\Z")
+
+
+class Rights(Protocol):
+    """Where the rules of a push look up what a principal may do. `Access` is one; `FileAccess` the other."""
+
+    def role(self, principal: str, repo: str, space: str | None = None) -> Role: ...
+
+    def may_import(self, principal: str, repo: str, space: str) -> bool: ...
+
+
+class FileAccess:
+    """The rights over a repo outside any server: whoever may write its files may do everything."""
+
+    def role(self, principal: str, repo: str, space: str | None = None) -> Role:
+        return Role.ADMIN
+
+    def may_import(self, principal: str, repo: str, space: str) -> bool:
+        return True

@@ -1,0 +1,142 @@
+"""Commands on the server's host: `init`, `serve`, and every command of the server on its files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from shardd.commands.answer import Answer
+from shardd.commands.catalogue import add_all
+from shardd.commands.context import Context
+from shardd.commands.grammar import Words, new_parser
+from shardd.commands.speak import Voice, speak
+from shardd.core.names import check_principal
+from shardd.core.roles import ALL, Grant
+from shardd.errors import Misuse, Unavailable
+from shardd.storage.access import PublicKey
+from shardd.storage.git import require_version
+from shardd.storage.serverdir import ServerDir
+
+_ABOUT = """An append-only, totally ordered event log per space, kept in git.
+
+Outside a clone name the server: --dir DIR (or SHARDD_DIR) on its host, --server URL from elsewhere. On the host
+--as NAME acts on behalf of a principal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """admin: NAME and FILE.pub of the first admin"""
+
+    root: str
+    admin: list[str] | None
+
+    def run(self, context: Context) -> Answer:
+        raise NotImplementedError  # it makes what a context is of
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    listen: str | None
+
+    def run(self, context: Context) -> Answer:
+        from shardd.service import app
+
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        logging.getLogger("asyncssh").setLevel(logging.WARNING)
+        app.run(context.server, address=self.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
+        return Answer([], [])
+
+
+def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
+    """Run one command against the directory; the exit status."""
+    parser = new_parser("shardd", _ABOUT)
+    choices = Words(parser)
+    init = choices.command("init", Init, "make a server's directory")
+    init.add_argument("root", metavar="DIR")
+    init.add_argument("--admin", nargs=2, metavar=("NAME", "FILE.pub"), help="the first admin, and a public key")
+    choices.command("serve", Serve, "serve over ssh").add_argument("--listen", metavar="HOST:PORT")
+    add_all(choices)
+
+    def run_one(command: object) -> Answer:
+        if isinstance(command, Init):
+            return _init(command)
+        server = _server(directory)
+        return command.run(_context(server, acting_as))  # type: ignore[attr-defined, no-any-return]
+
+    return speak(parser, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
+
+
+def _server(directory: str | None) -> ServerDir:
+    if directory is None:
+        raise Misuse("which server?", "name its directory with `--dir DIR`, or its address with `--server URL`")
+    return ServerDir(Path(directory))
+
+
+def _context(server: ServerDir, acting_as: str | None) -> Context:
+    if not os.access(server.repos, os.W_OK):
+        raise Unavailable(f"you may not write {server.root}", "run this as the user that owns it")
+    if acting_as is not None:
+        return Context(server, check_principal(acting_as), operator=False, opened=_open)
+    return Context(server, server.access.load().access.local.get(_user()), operator=True, opened=_open)
+
+
+def _open(file: str) -> IO[bytes]:
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise Misuse(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _init(asked: Init) -> Answer:
+    from shardd.service.listener import host_keys, parse_address
+
+    require_version()
+    admin = None
+    if asked.admin is not None:
+        # Read before anything is made: a wrong file leaves nothing behind.
+        name = check_principal(asked.admin[0])
+        with _open(asked.admin[1]) as file:
+            admin = name, PublicKey.parse(file.read(65_536).decode("utf-8", "replace"))
+    server = ServerDir.create(Path(asked.root))
+    key = host_keys(server.host_keys)[0]
+    if admin is not None:
+        server.access.add_key(*admin)
+        server.access.grant(Grant(admin[0], "admin", ALL))
+    host, port = parse_address(server.settings().listen)
+    public = key.export_public_key().decode().split()
+    known = f"[{host}]:{port} {public[0]} {public[1]}"
+    lines = [
+        f"made a server's directory in {server.root}",
+        f"host key      {key.get_fingerprint()}",
+        f"known_hosts   {known}",
+        f"start         shardd serve --dir {server.root}",
+        f"clone         git clone ssh://{host}:{port}/REPO.git",
+    ]
+    return Answer(
+        lines,
+        [
+            {
+                "dir": str(server.root),
+                "fingerprint": key.get_fingerprint(),
+                "known_hosts": known,
+                "listen": f"{host}:{port}",
+            }
+        ],
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""

@@ -1,0 +1,102 @@
+"""`shardd`: where a command goes, from where it is called.
+
+    init, serve             here
+    --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
+    --server URL            to that server, over ssh
+    in a clone              to the server of its remote, over ssh
+
+What each mode needs is imported when it is chosen: the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shardd.errors import Misuse, SharddError
+
+_GLOBAL = ("--dir", "--server", "--as")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the global options say. acting_as: the principal on whose behalf a host command runs"""
+
+    dir: str | None
+    server: str | None
+    acting_as: str | None
+
+
+class Terminal:
+    """Standard output and standard error."""
+
+    def out(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+
+    def err(self, line: str) -> None:
+        sys.stdout.flush()
+        sys.stderr.write(line + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is that of commands/speak.py."""
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left. Nothing more may be written to it, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SharddError as error:
+        print(f"shardd: {error.code}: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(f"shardd: to mend it: {error.remedy}", file=sys.stderr)
+        return error.exit_status
+
+
+def _main(argv: list[str]) -> int:
+    where, words = _split(argv)
+    if words == ["--version"]:
+        from shardd.version import VERSION
+
+        print(f"shardd {VERSION}")
+        return 0
+    if where.server is None and (where.dir is not None or not words or words[0] in ("init", "serve", "-h", "--help")):
+        from shardd.cli import host
+
+        return host.run(words, where.dir, where.acting_as, Terminal())
+    from shardd.cli import remote
+
+    return remote.run(words, where.server)
+
+
+def _split(argv: list[str]) -> tuple[Where, list[str]]:
+    """The global options, wherever they stand before a `--`, and the other words."""
+    found: dict[str, str] = {}
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            words += [word, *rest]
+            break
+        name, equals, value = word.partition("=")
+        if name not in _GLOBAL:
+            words.append(word)
+        elif equals:
+            found[name] = value
+        else:
+            following = next(rest, None)
+            if following is None:
+                raise Misuse(f"{name} needs a value")
+            found[name] = following
+    if "--dir" in found and "--server" in found:
+        raise Misuse("--dir and --server exclude each other")
+    directory = found.get("--dir") or (None if "--server" in found else os.environ.get("SHARDD_DIR"))
+    return Where(directory, found.get("--server"), found.get("--as")), words
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Every command that a server answers, over ssh and on its host."""
+
+from __future__ import annotations
+
+from shardd.commands import leases, logs, people, repos
+from shardd.commands.grammar import Parser, Words, new_parser
+
+
+def server_grammar(prog: str) -> Parser:
+    """The grammar of `ssh host …`. prog: how the caller calls us, for usage messages."""
+    parser = new_parser(prog, "Ask the shardd server.")
+    add_all(Words(parser))
+    return parser
+
+
+def add_all(words: Words) -> None:
+    for module in (repos, people, leases, logs):
+        module.add(words)

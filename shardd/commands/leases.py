@@ -1,0 +1,305 @@
+"""`lease`: who may append to a space, since when, until when."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shardd.commands.answer import Answer, record, say, table
+from shardd.commands.context import Context
+from shardd.commands.grammar import Parser, Words, integer, seconds
+from shardd.core import lease as leases
+from shardd.core.canonical import Json
+from shardd.core.journal import decode_entry
+from shardd.core.lease import BAR_MS, PERSON_TTL_MS, left_text, stamp
+from shardd.core.names import SPACES, Address, check_principal, check_repo, lease_ref
+from shardd.core.roles import Role
+from shardd.errors import BadEvent, Corrupt, Rejected
+from shardd.storage.authority import Changed, EmbeddedAuthority
+from shardd.storage.facts import Standing
+
+_POLL = 0.1  # seconds between two looks while standing in line
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """wait: milliseconds to stand in line; ttl: milliseconds"""
+
+    address: Address
+    ttl: int
+    wait: int
+    fenced: bool
+
+    def run(self, context: Context) -> Answer:
+        me = context.me()
+        with context.space(self.address, Role.APPEND) as authority:
+            ticket = secrets.token_hex(8) if self.wait else None
+            ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
+            changed = authority.change(self.address.space, ask)
+            deadline = time.monotonic() + self.wait / 1000
+            while changed.waiting is not None:
+                if context.gone() or time.monotonic() >= deadline:
+                    authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
+                    raise self._refused(authority.standing(self.address.space), me)
+                time.sleep(_POLL)
+                changed = authority.change(self.address.space, ask)
+        return _changed(self.address, changed, f"{me} holds")
+
+    def _refused(self, standing: Standing, me: str) -> Rejected:
+        tenancy = standing.tenancy
+        return leases.not_holder(
+            str(self.address), me, tenancy.lease, standing.now, ended=tenancy.ended, may_append=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    address: Address
+    ttl: int
+    epoch: int | None
+
+    def run(self, context: Context) -> Answer:
+        with context.space(self.address, Role.APPEND) as authority:
+            changed = authority.change(self.address.space, leases.Renew(context.me(), self.ttl, self.epoch))
+        return _changed(self.address, changed, f"{context.me()} holds")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    address: Address
+    epoch: int | None
+
+    def run(self, context: Context) -> Answer:
+        with context.space(self.address, Role.APPEND) as authority:
+            changed = authority.change(self.address.space, leases.Release(context.me(), self.epoch))
+        return _changed(self.address, changed, f"{context.me()} released")
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    address: Address
+    name: str
+    ttl: int
+    epoch: int | None
+    reason: str
+
+    def run(self, context: Context) -> Answer:
+        _may_hold(context, self.address, self.name)
+        with context.space(self.address, Role.APPEND) as authority:
+            ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
+            changed = authority.change(self.address.space, ask)
+        return _changed(self.address, changed, f"{self.name} holds")
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLease:
+    address: Address
+    name: str
+    ttl: int
+    reason: str
+    force: bool
+    fenced: bool
+
+    def run(self, context: Context) -> Answer:
+        context.require(Role.ADMIN, self.address.repo, self.address.space)
+        _may_hold(context, self.address, self.name)
+        with context.space(self.address, Role.ADMIN) as authority:
+            ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
+            changed = authority.change(self.address.space, ask)
+        return _changed(self.address, changed, f"{self.name} holds")
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeLease:
+    address: Address
+    reason: str
+    bar: int
+
+    def run(self, context: Context) -> Answer:
+        with context.space(self.address, Role.ADMIN) as authority:
+            changed = authority.change(self.address.space, leases.Revoke(self.bar, _signed(context, self.reason)))
+        return _changed(self.address, changed, "nobody holds")
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    address: Address
+
+    def run(self, context: Context) -> Answer:
+        with context.space(self.address, Role.READ) as authority:
+            standing = authority.standing(self.address.space)
+        lease = standing.tenancy.lease
+        facts = [("space", str(self.address)), ("holder", lease.holder if lease else "nobody")]
+        facts.append(("epoch", str(standing.tenancy.epoch)))
+        if lease:
+            facts += [
+                ("granted", stamp(lease.granted)),
+                ("expires", f"{stamp(lease.expires)} (in {left_text(lease.left(standing.now))})"),
+                ("fenced", "yes" if lease.fenced else "no"),
+            ]
+        if standing.tenancy.waiters:
+            facts.append(("waiting", ", ".join(w.principal for w in standing.tenancy.waiters)))
+        if standing.head:
+            facts.append(("head", f"{standing.head.seq} {standing.head.oid}"))
+        return record(facts, _value(self.address, standing))
+
+
+@dataclass(frozen=True, slots=True)
+class ListLeases:
+    repo: str | None
+
+    def run(self, context: Context) -> Answer:
+        rows: list[list[str]] = []
+        values: list[Json] = []
+        access = context.access()
+        names = [self.repo] if self.repo else context.server.repo_names()
+        for repo in names:
+            if self.repo:
+                context.require(Role.READ, repo)
+            elif not context.operator and access.role(context.me(), repo) < Role.READ:
+                continue
+            with context.authority(repo) as authority:
+                for standing in _standings(authority):
+                    lease = standing.tenancy.lease
+                    if lease:
+                        address = Address(repo, standing.space)
+                        left = left_text(lease.left(standing.now))
+                        rows.append([str(address), lease.holder, str(lease.epoch), left])
+                        values.append(_value(address, standing))
+        return table(["SPACE", "HOLDER", "EPOCH", "LEFT"], rows, values, empty="no live leases")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    address: Address
+
+    def run(self, context: Context) -> Answer:
+        rows: list[list[str]] = []
+        values: list[Json] = []
+        with context.space(self.address, Role.READ) as authority:
+            repository = authority.place.repository
+            newest = repository.read_ref(lease_ref(self.address.space))
+            for oid, raw in repository.history(newest) if newest else ():
+                try:
+                    entry = decode_entry(raw)
+                except BadEvent as error:
+                    raise Corrupt(f"the lease journal of {self.address}, commit {oid}: {error.message}") from None
+                tenure, head = entry.tenure, entry.resumed_at
+                rows.append(
+                    [
+                        str(tenure.epoch),
+                        tenure.holder or "-",
+                        stamp(tenure.granted),
+                        f"{head.seq} {head.oid[:12]}",
+                        str(tenure.previous),
+                        str(tenure.reason),
+                        tenure.text,
+                    ]
+                )
+                values.append(
+                    {
+                        "epoch": tenure.epoch,
+                        "holder": tenure.holder,
+                        "granted": stamp(tenure.granted),
+                        "resumed_at": {"seq": head.seq, "oid": head.oid},
+                        "previous": str(tenure.previous),
+                        "reason": str(tenure.reason),
+                        "text": tenure.text,
+                    }
+                )
+        headers = ["EPOCH", "HOLDER", "SINCE", "RESUMED AT", "BEFORE", "BY", "WHY"]
+        return table(headers, rows, values, empty=f"{self.address} was never leased")
+
+
+def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
+    return [authority.standing(ref.removeprefix(SPACES)) for ref in authority.place.repository.refs_below(SPACES)]
+
+
+def _may_hold(context: Context, address: Address, name: str) -> None:
+    """An operator's slip must not give the lease to somebody who could not push with it."""
+    context.access().require(name, Role.APPEND, address.repo, address.space)
+
+
+def _signed(context: Context, reason: str) -> str:
+    return f"by {context.principal or 'the operator'}: {reason}" if reason else ""
+
+
+def _changed(address: Address, changed: Changed, what: str) -> Answer:
+    lease = changed.lease
+    left = f", for {left_text(lease.expires - lease.granted)}" if lease and lease.epoch == changed.epoch else ""
+    line = f"{what} {address} (epoch {changed.epoch}{left}), head {changed.head.seq} {changed.head.oid[:12]}"
+    return say(
+        line,
+        {
+            "space": str(address),
+            "holder": lease.holder if lease else None,
+            "epoch": changed.epoch,
+            "expires": stamp(lease.expires) if lease else None,
+            "head": {"seq": changed.head.seq, "oid": changed.head.oid},
+        },
+    )
+
+
+def _value(address: Address, standing: Standing) -> Json:
+    lease = standing.tenancy.lease
+    return {
+        "space": str(address),
+        "holder": lease.holder if lease else None,
+        "epoch": standing.tenancy.epoch,
+        "granted": stamp(lease.granted) if lease else None,
+        "expires": stamp(lease.expires) if lease else None,
+        "left_ms": lease.left(standing.now) if lease else None,
+        "fenced": lease.fenced if lease else None,
+        "waiting": [w.principal for w in standing.tenancy.waiters],
+        "head": {"seq": standing.head.seq, "oid": standing.head.oid} if standing.head else None,
+    }
+
+
+def add(words: Words) -> None:
+    lease = words.group("lease", "who may append to a space")
+
+    def on_space(name: str, make: type, help: str) -> Parser:
+        parser = lease.command(name, make, help)
+        parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+        return parser
+
+    def ttl(parser: Parser) -> None:
+        parser.add_argument("--ttl", metavar="SECONDS", type=seconds, default=PERSON_TTL_MS, help="default: 900")
+
+    def epoch(parser: Parser) -> None:
+        parser.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
+
+    def fenced(parser: Parser) -> None:
+        parser.add_argument("--fenced", action="store_true", help="take only pushes that name the epoch")
+
+    def reason(parser: Parser) -> None:
+        parser.add_argument("--reason", metavar="TEXT", default="", help="published in the lease's history")
+
+    made = on_space("acquire", Acquire, "take the lease, if it is free")
+    ttl(made)
+    made.add_argument("--wait", metavar="SECONDS", type=seconds, default=0, help="stand in line for so long")
+    fenced(made)
+    made = on_space("renew", Renew, "keep the lease for longer")
+    ttl(made)
+    epoch(made)
+    epoch(on_space("release", Release, "give the lease back"))
+    made = on_space("transfer", Transfer, "hand your lease over, without a gap")
+    made.add_argument("name", metavar="NAME", type=check_principal)
+    ttl(made)
+    epoch(made)
+    reason(made)
+    made = on_space("grant", GrantLease, "give somebody the lease, as an admin")
+    made.add_argument("name", metavar="NAME", type=check_principal)
+    ttl(made)
+    reason(made)
+    made.add_argument("--force", action="store_true", help="also over a live lease")
+    fenced(made)
+    made = on_space("revoke", RevokeLease, "end a lease, as an admin")
+    reason(made)
+    made.add_argument("--bar", metavar="SECONDS", type=seconds, default=BAR_MS, help="keep its holder out; default: 60")
+    on_space("show", Show, "show the lease of a space")
+    on_space("history", History, "show every tenure of a space")
+    made = lease.command("list", ListLeases, "list live leases")
+    made.add_argument("repo", metavar="REPO", type=check_repo, nargs="?")

@@ -1,0 +1,138 @@
+"""`repo` and `space`: what exists, and whether it takes events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shardd.commands.answer import Answer, record, say, table
+from shardd.commands.context import Context
+from shardd.commands.grammar import Words
+from shardd.core.canonical import Json
+from shardd.core.lease import left_text
+from shardd.core.names import SPACES, Address, check_repo
+from shardd.core.roles import Role
+from shardd.errors import Misuse
+from shardd.storage.facts import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class RepoCreate:
+    repo: str
+
+    def run(self, context: Context) -> Answer:
+        context.require_admin()
+        context.server.create_repo(self.repo)
+        return say(f"created the repo {self.repo}", {"repo": self.repo})
+
+
+@dataclass(frozen=True, slots=True)
+class RepoList:
+    def run(self, context: Context) -> Answer:
+        found = list(_readable(context))
+        return table(["REPO"], [[name] for name in found], [{"repo": name} for name in found], empty="no repos")
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceCreate:
+    address: Address
+
+    def run(self, context: Context) -> Answer:
+        context.require(Role.ADMIN, self.address.repo, self.address.space)
+        with context.authority(self.address.repo) as authority:
+            head = authority.create(self.address.space)
+        return say(f"created the space {self.address}", {"space": str(self.address), "seq": head.seq, "oid": head.oid})
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceList:
+    repo: str | None
+
+    def run(self, context: Context) -> Answer:
+        rows: list[list[str]] = []
+        values: list[Json] = []
+        for repo in [self.repo] if self.repo else list(_readable(context)):
+            context.require(Role.READ, repo)
+            with context.authority(repo) as authority:
+                for ref in authority.place.repository.refs_below(SPACES):
+                    standing = authority.standing(ref.removeprefix(SPACES))
+                    facts = _facts(repo, standing)
+                    rows.append([text for _, text in facts])
+                    values.append(_value(repo, standing))
+        return table(["SPACE", "SEQ", "HEAD", "LEASE", "STATE"], rows, values, empty="no spaces")
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceShow:
+    address: Address
+
+    def run(self, context: Context) -> Answer:
+        with context.space(self.address, Role.READ) as authority:
+            standing = authority.standing(self.address.space)
+        return record(_facts(self.address.repo, standing), _value(self.address.repo, standing))
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFreeze:
+    address: Address
+    message: str | None
+
+    def run(self, context: Context) -> Answer:
+        message = None if self.message is None else " ".join(self.message.split())[:200]
+        if message == "":
+            raise Misuse("say why: the message is what a pusher is shown")
+        with context.space(self.address, Role.ADMIN) as authority:
+            authority.freeze(self.address.space, message)
+        done = f"{self.address} is read-only now: {message}" if message else f"{self.address} takes events again"
+        return say(done, {"space": str(self.address), "frozen": message})
+
+
+def _readable(context: Context) -> Iterator[str]:
+    access = context.access()
+    for repo in context.server.repo_names():
+        if context.operator or access.role(context.me(), repo) >= Role.READ:
+            yield repo
+
+
+def _facts(repo: str, standing: Standing) -> list[tuple[str, str]]:
+    lease = standing.tenancy.lease
+    held = f"{lease.holder} (epoch {lease.epoch}, {left_text(lease.left(standing.now))} left)" if lease else "-"
+    return [
+        ("space", f"{repo}/{standing.space}"),
+        ("seq", str(standing.head.seq) if standing.head else "-"),
+        ("head", standing.head.oid[:12] if standing.head else "-"),
+        ("lease", held),
+        ("state", f"frozen: {standing.frozen}" if standing.frozen else "open"),
+    ]
+
+
+def _value(repo: str, standing: Standing) -> Json:
+    lease = standing.tenancy.lease
+    return {
+        "space": f"{repo}/{standing.space}",
+        "seq": standing.head.seq if standing.head else None,
+        "oid": standing.head.oid if standing.head else None,
+        "holder": lease.holder if lease else None,
+        "epoch": standing.tenancy.epoch,
+        "frozen": standing.frozen,
+    }
+
+
+def add(words: Words) -> None:
+    repo = words.group("repo", "the repos of this server")
+    repo.command("create", RepoCreate, "create a repo").add_argument("repo", metavar="REPO", type=check_repo)
+    repo.command("list", RepoList, "list the repos you may read")
+    space = words.group("space", "the spaces of a repo")
+    for name, make, help in (
+        ("create", SpaceCreate, "create a space"),
+        ("show", SpaceShow, "show where a space stands"),
+        ("freeze", SpaceFreeze, "make a space read-only"),
+        ("thaw", SpaceFreeze, "let a frozen space take events again"),
+    ):
+        made = space.command(name, make, help)
+        made.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+        if name == "freeze":
+            made.add_argument("message", metavar="MESSAGE", help="what a pusher is shown")
+        elif name == "thaw":
+            made.set_defaults(message=None)
+    space.command("list", SpaceList, "list spaces").add_argument("repo", metavar="REPO", type=check_repo, nargs="?")

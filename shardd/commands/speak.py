@@ -1,0 +1,77 @@
+"""Running one command and saying what came of it, alike on a terminal and over ssh."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from shardd.commands.answer import Answer
+from shardd.commands.context import Command
+from shardd.commands.grammar import HelpAsked, Parser, parse
+from shardd.core.canonical import Json
+from shardd.core.wire import printable
+from shardd.errors import SharddError
+
+log = logging.getLogger("shardd.command")
+
+OK = 0
+INTERNAL = 70
+"""EX_SOFTWARE of sysexits.h: a fault of ours, with more in the log."""
+
+
+class Voice(Protocol):
+    """Where text goes. Each call takes one line, without its newline."""
+
+    def out(self, line: str) -> None: ...
+
+    def err(self, line: str) -> None: ...
+
+
+def speak(
+    parser: Parser, words: Sequence[str], run: Callable[[Command], Answer], voice: Voice, *, reach: str = "shardd"
+) -> int:
+    """The exit status, after everything was said: 0 done, 1 refused, 2 misused, 3 unavailable, 4 corrupt, 70 our fault.
+
+    reach: how this reader calls our commands, such as `ssh -p 2222 host`
+    """
+    as_json = "--json" in words
+    try:
+        parsed = parse(parser, words)
+        as_json = parsed.json
+        answer = run(parsed.command)
+        if as_json:
+            for value in answer.values:
+                voice.out(encoded(value))
+        else:
+            for line in answer.lines:
+                voice.out(line)
+    except HelpAsked as asked:
+        voice.out(asked.text.rstrip("\n"))
+    except SharddError as error:
+        complain(error, voice, reach, as_json=as_json)
+        return error.exit_status
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        log.exception("the command %s failed", list(words)[:2])
+        voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
+        return INTERNAL
+    return OK
+
+
+def complain(error: SharddError, voice: Voice, reach: str, *, as_json: bool) -> None:
+    """Say what is wrong and what mends it."""
+    remedy = error.seen_from(reach)
+    if as_json:
+        voice.out(encoded({"error": {"code": error.code, "message": error.message, "remedy": remedy}}))
+        return
+    voice.err(printable(f"shardd: {error.code}: {error.message}"))
+    if remedy:
+        voice.err(printable(f"shardd: to mend it: {remedy}"))
+
+
+def encoded(value: Json) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,58 @@
+"""Our end of the pipes that the hooks of one push relay to: read an opening, do what the hook would, answer.
+
+Runs in a thread of its own, since locks and disks block. When the thread ends, for whatever reason, both pipes are
+closed, and a hook that still waits refuses.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import IO
+
+from shardd.core.wire import Opening, read_opening
+from shardd.errors import SharddError, Unavailable
+from shardd.storage.receive import Receiver
+
+log = logging.getLogger("shardd.push")
+
+_MAX_LINES = 10_000
+
+
+def serve(receiver: Receiver, incoming: int, outgoing: int) -> None:
+    """Answer the hooks of one push until git closes the pipe. Takes over both descriptors."""
+    with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
+        try:
+            while (opening := read_opening(asks)) is not None:
+                if opening.hook == "pre-receive":
+                    _pre_receive(receiver, opening, asks, answers)
+                elif opening.hook == "proc-receive":
+                    receiver.proc_receive(asks, answers)
+                    return
+                else:
+                    raise Unavailable(f"there is no hook {opening.hook!r}")
+        except BrokenPipeError:
+            log.info("git went away during a push into %s", receiver.label)
+        except SharddError as error:
+            log.warning("a push into %s was refused: %s", receiver.label, error)
+        except Exception:
+            log.exception("a push into %s failed", receiver.label)
+
+
+def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:
+    lines: list[str] = []
+    while (line := asks.readline()) != b"\n":
+        if not line.endswith(b"\n") or len(lines) >= _MAX_LINES:
+            raise Unavailable("a hook's list of refs was cut short")
+        lines.append(line.decode("utf-8", "surrogateescape"))
+    try:
+        reject = receiver.pre_receive(lines, opening.options, opening.quarantine)
+        said = [] if reject is None else receiver.lines_for(reject)
+        verdict = "accept" if reject is None else "refuse"
+    except SharddError as error:
+        verdict, said = "refuse", receiver.lines_for(error)
+    except Exception:
+        log.exception("a push into %s failed", receiver.label)
+        verdict, said = "refuse", ["shardd: refused: internal error; the server's log has more"]
+    answers.write("\n".join([verdict, *said, "", ""]).encode("utf-8", "replace"))
+    answers.flush()

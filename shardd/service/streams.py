@@ -1,0 +1,108 @@
+"""Between an SSH channel and what serves it: pumps for a git child, blocking streams for a command in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+from collections.abc import Callable
+
+import asyncssh
+
+_CHUNK = 64 * 1024
+
+Process = asyncssh.SSHServerProcess[bytes]
+
+
+async def to_child(process: Process, descriptor: int) -> None:
+    """Everything the client sends, into the child; closes the pipe at the end of it."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb"))
+    writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    try:
+        while data := await process.stdin.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+    except (asyncssh.Error, ConnectionError):
+        pass  # the client left, or the child did: either way there is no more to pass on
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes]) -> None:
+    """Everything the child says, to the client. When the client has left, the child meets a closed pipe."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_CHUNK)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+    )
+    try:
+        while data := await reader.read(_CHUNK):
+            stream.write(data)
+            await stream.drain()
+    except (asyncssh.Error, ConnectionError):
+        pass
+    finally:
+        transport.close()
+
+
+class ClientInput(io.RawIOBase):
+    """The client's standard input, for a thread to read."""
+
+    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
+        self._process = process
+        self._loop = loop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        reading = asyncio.run_coroutine_threadsafe(self._process.stdin.read(len(buffer)), self._loop)
+        try:
+            data = reading.result()
+        except asyncssh.Error:
+            return 0
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class ClientVoice:
+    """Says lines to the client from a thread; waits while it does not read, BrokenPipeError once it has left."""
+
+    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop, gone: Callable[[], bool]) -> None:
+        self._process = process
+        self._loop = loop
+        self._gone = gone
+        self._pending: list[bytes] = []
+        self._size = 0
+
+    def out(self, line: str) -> None:
+        self._pending.append(f"{line}\n".encode("utf-8", "replace"))
+        self._size += len(line)
+        if self._size >= _CHUNK:
+            self.flush()
+
+    def err(self, line: str) -> None:
+        self.flush()
+        self._say(self._process.stderr, f"{line}\n".encode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        if self._pending:
+            self._say(self._process.stdout, b"".join(self._pending))
+            self._pending, self._size = [], 0
+
+    def _say(self, stream: asyncssh.SSHWriter[bytes], data: bytes) -> None:
+        if self._gone():
+            raise BrokenPipeError
+
+        async def say() -> None:
+            stream.write(data)
+            await stream.drain()
+
+        try:
+            asyncio.run_coroutine_threadsafe(say(), self._loop).result()
+        except (asyncssh.Error, ConnectionError):
+            raise BrokenPipeError from None

@@ -1,0 +1,55 @@
+"""Appending drafts through the embedded authority: retry answered, head checked, encoded, decided, moved; one lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shardd.core.append import Expected, check_expected, earlier, encode_batch
+from shardd.core.codec import decode_event
+from shardd.core.event import Draft, Event
+from shardd.core.names import space_ref
+from shardd.core.policy import Candidate, Reject
+from shardd.storage.authority import EmbeddedAuthority
+from shardd.storage.facts import Pusher
+
+
+def append_drafts(
+    authority: EmbeddedAuthority,
+    space: str,
+    drafts: Sequence[Draft],
+    pusher: Pusher,
+    *,
+    expected: Expected = None,
+    epoch: int | None = None,
+    create: bool = False,
+) -> list[Event]:
+    """The events as they stand in the log, durable; Rejected, HeadMoved or Unavailable, and nothing appended.
+
+    epoch: the one the pusher believes in; create: begin the space if nobody has
+    """
+    place = authority.place
+    with authority.hold([space]) as held:
+        standing = held.standing(space)
+        head = standing.head
+        if head is not None:
+            places = place.index.find(place.repository, space, head.oid, [draft.id for draft in drafts])
+            known = {
+                id: decode_event(place.repository.commit(at.oid), oid=at.oid, parent_seq=at.seq - 1)
+                for id, at in places.items()
+            }
+            answered = earlier(drafts, known)
+            if answered is not None:
+                return answered
+        check_expected(expected, head)
+        if not drafts:
+            return []
+        if head is None:
+            head = held.create(space) if create else authority.existing(space)
+        lease = standing.tenancy.lease
+        mine = lease.epoch if lease is not None and lease.holder == pusher.principal else None
+        batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
+        commits = [Candidate(oid, raw) for oid, raw in batch]
+        decision = held.append(space, head, commits, pusher, epoch)
+        if isinstance(decision, Reject):
+            raise decision.error()
+        return list(decision.events[space_ref(space)])

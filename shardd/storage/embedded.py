@@ -1,0 +1,59 @@
+"""Making a bare repo its own authority: our configuration and hooks, and the folder `shardd/`, beside what is there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from shardd.core.limits import Limits
+from shardd.errors import Misuse, Rejected
+from shardd.storage import hooks
+from shardd.storage.git import Git
+from shardd.storage.repository import STATE, Repository, create_bare, hardened
+from shardd.version import VERSION
+
+_HOOKS = f"{STATE}/hooks/{VERSION}"
+
+
+def is_bare(path: Path) -> bool:
+    """Whether a bare repository lies at `path`."""
+    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
+
+
+def prepare(path: Path) -> None:
+    """Make the bare repo at `path` embedded, creating it if there is none. Does nothing where that is so already.
+
+    Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
+    """
+    if (path / STATE / "ready").exists() and (path / _HOOKS / "interpreter").is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        create_bare(path, hooks=_HOOKS, limits=Limits())
+    if not is_bare(path):
+        raise Misuse(f"{path} is not a bare git repository")
+    _harden(path)
+
+
+def _harden(path: Path) -> None:
+    git = Git(path)
+    set_before = git.run("config", "--local", "--default", "", "core.hooksPath").decode().strip()
+    if set_before and not set_before.startswith(f"{STATE}/hooks/"):
+        raise Rejected(
+            "exists",
+            f"{path} has hooks of its own at {set_before}",
+            f"run `git -C {path} config --unset core.hooksPath` if they may go",
+        )
+    (path / STATE).mkdir(mode=0o700, exist_ok=True)
+    folder = os.open(path / STATE, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        hooks.install(path / STATE / "hooks")
+        for name, value in hardened(Limits(), hooks=_HOOKS).items():
+            git.run("config", name, value)
+        with Repository(path) as repository:
+            repository.write_empty_tree()
+        (path / STATE / "ready").touch()
+    finally:
+        os.close(folder)

@@ -1,0 +1,229 @@
+"""Gathering what the rules of a push need to know. Whatever cannot be found out is raised, never guessed.
+
+Gathered twice for each push: without locks in pre-receive, where a refusal is cheap and the objects are still in
+quarantine, and again under the locks in proc-receive, where the answer counts.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from shardd.core.codec import read_event
+from shardd.core.event import Head
+from shardd.core.lease import Tenancy
+from shardd.core.limits import Limits
+from shardd.core.names import IntentRef, NotesRef, OtherRef, SpaceRef, classify
+from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
+from shardd.core.roles import Rights
+from shardd.errors import BadEvent, Rejected
+from shardd.storage.index import EventIndex
+from shardd.storage.repository import NEAR, Repository, first_parent
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where facts are looked up. label: the repo's name in messages and in the scopes of roles."""
+
+    repository: Repository
+    index: EventIndex
+    label: str
+    rights: Rights
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a space stands at `now`, in milliseconds of the lease clock. head: None if it does not exist."""
+
+    space: str
+    head: Head | None
+    tenancy: Tenancy
+    frozen: str | None
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pusher:
+    """Who pushes. principal: None if nobody was authenticated; unleased: see PushFacts."""
+
+    principal: str | None
+    unleased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `git push -o` said to us."""
+
+    epoch: int | None = None
+    take_lease: bool = False
+
+
+def parse_options(options: Sequence[str]) -> Options:
+    """`epoch=N` and `lease=acquire`; options of other names are somebody else's. Rejected if ours are malformed."""
+    epoch: int | None = None
+    take_lease = False
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "epoch":
+            if not (value.isascii() and value.isdigit() and len(value) <= 16):
+                raise Rejected("stale-epoch", f"-o epoch={value[:40]} names no epoch", "write `-o epoch=N`")
+            epoch = int(value)
+        elif name == "lease":
+            if value != "acquire":
+                raise Rejected("not-holder", f"-o lease={value[:40]} is not known", "write `-o lease=acquire`")
+            take_lease = True
+    return Options(epoch, take_lease)
+
+
+def gather(
+    place: Place,
+    pusher: Pusher,
+    changes: Sequence[Change],
+    options: Options,
+    standing: Callable[[str], Standing],
+) -> PushFacts:
+    """The facts of a push. standing: how a space stands, looked up with or without its lock."""
+    unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
+    plain = _plain_patterns(place) if unusual else []
+    standings: dict[str, Standing] = {}
+    gathered = [_change(place, pusher, change, options, standing, standings, plain) for change in changes]
+    now = max((s.now for s in standings.values()), default=0)
+    return PushFacts(
+        repo=place.label,
+        principal=pusher.principal,
+        now=now,
+        changes=gathered,
+        epoch=options.epoch,
+        take_lease=options.take_lease,
+        unleased=pusher.unleased,
+        limits=place.limits,
+    )
+
+
+def gather_one(
+    place: Place, pusher: Pusher, change: Change, standing: Standing, space: SpaceFacts, epoch: int | None
+) -> PushFacts:
+    """The facts of an append to one space whose commits are at hand, and need not be in the repo yet."""
+    who = pusher.principal or ""
+    return PushFacts(
+        repo=place.label,
+        principal=pusher.principal,
+        now=standing.now,
+        changes=[
+            ChangeFacts(
+                change=change,
+                ref=SpaceRef(standing.space),
+                role=place.rights.role(who, place.label, standing.space),
+                may_import=place.rights.may_import(who, place.label, standing.space),
+                current=standing.head.oid if standing.head else None,
+                space=space,
+            )
+        ],
+        epoch=epoch,
+        unleased=pusher.unleased,
+        limits=place.limits,
+    )
+
+
+def _change(
+    place: Place,
+    pusher: Pusher,
+    change: Change,
+    options: Options,
+    standing: Callable[[str], Standing],
+    standings: dict[str, Standing],
+    plain: Sequence[str],
+) -> ChangeFacts:
+    ref = classify(change.ref)
+    space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
+    current = place.repository.read_ref(change.ref) if change.ref.startswith("refs/") else None
+    symbolic = current is not None and current.startswith("ref: ")
+    who = pusher.principal
+    facts = None
+    fast_forward = False
+    if isinstance(ref, SpaceRef) and not symbolic:
+        standings[ref.space] = standing(ref.space)
+        facts = _space(place, standings[ref.space], change)
+    elif isinstance(ref, NotesRef) and current is not None and change.new is not None and not symbolic:
+        fast_forward = place.repository.git.is_ancestor(current, change.new)
+    return ChangeFacts(
+        change=change,
+        ref=ref,
+        role=place.rights.role(who or "", place.label, space),
+        may_import=space is not None and place.rights.may_import(who or "", place.label, space),
+        current=current,
+        symbolic=symbolic,
+        plain=any(fnmatch.fnmatchcase(change.ref, pattern) for pattern in plain),
+        fast_forward=fast_forward,
+        space=facts,
+    )
+
+
+def _space(place: Place, standing: Standing, change: Change) -> SpaceFacts:
+    relation = Relation.EXTENDS
+    commits: Sequence[Candidate] = ()
+    known: Mapping[str, Head] = {}
+    head = standing.head
+    if head is not None and change.new is not None:
+        relation, commits = relate(place, head, change.new)
+        if relation is Relation.EXTENDS:
+            known = place.index.find(place.repository, standing.space, head.oid, claimed_ids(commits))
+    return space_facts(standing, relation, commits, known)
+
+
+def space_facts(
+    standing: Standing, relation: Relation, commits: Sequence[Candidate], known: Mapping[str, Head]
+) -> SpaceFacts:
+    """What the rules want to know of a space, from how it stands and what is pushed to it."""
+    tenancy = standing.tenancy
+    return SpaceFacts(
+        head=standing.head,
+        lease=tenancy.lease,
+        epoch=tenancy.epoch,
+        ended=tenancy.ended,
+        frozen=standing.frozen,
+        relation=relation,
+        commits=commits,
+        known_ids=known,
+    )
+
+
+def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candidate]]:
+    """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it."""
+    repository = place.repository
+    if not repository.is_commit(new):
+        return Relation.NO_COMMIT, ()
+    near, reached = repository.chain(new, head.oid, at_most=NEAR)
+    if reached:
+        return Relation.EXTENDS, [Candidate(oid, raw) for oid, raw in near]
+    git = repository.git
+    if git.is_ancestor(new, head.oid):
+        return Relation.BEHIND, ()
+    if not git.is_ancestor(head.oid, new):
+        return (Relation.FORKS if git.related(new, head.oid) else Relation.UNRELATED), ()
+    limit = place.limits.events
+    far = [Candidate(oid, raw) for oid, raw in islice(git.commits(new, after=head.oid), limit + 1)]
+    if len(far) > limit:
+        return Relation.TOO_LONG, ()
+    return (Relation.EXTENDS if first_parent(far[0].raw) == head.oid else Relation.MERGES), far
+
+
+def claimed_ids(commits: Sequence[Candidate]) -> list[str]:
+    """The Event-Ids that these commits claim; what is malformed claims none, and `decide` will say so."""
+    found: list[str] = []
+    for commit in commits:
+        try:
+            found.append(read_event(commit.raw, oid=commit.oid, parent_seq=0).event.id)
+        except BadEvent:
+            continue
+    return found
+
+
+def _plain_patterns(place: Place) -> list[str]:
+    """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
+    if not place.repository.git.ask("config", "--get-regexp", "^shardd\\.plainrefs$"):
+        return []
+    return place.repository.git.run("config", "--get-all", "shardd.plainRefs").decode().split()

@@ -1,0 +1,177 @@
+"""The only module that runs git, in an environment that is built from nothing.
+
+A git child sees no user or system configuration, no inherited GIT_* variable and no terminal. What a hook must know
+about a push in progress (the quarantine) is passed on explicitly.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from shardd.core.names import is_oid
+from shardd.errors import Corrupt, SharddError, Unavailable
+
+OLDEST = (2, 36)
+
+
+@dataclass(frozen=True, slots=True)
+class RefMove:
+    """A ref to be moved by compare-and-swap. None stands for absent, before or after."""
+
+    ref: str
+    old: str | None
+    new: str | None
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All that a git child may know about its surroundings."""
+    known = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+    known.update(extra or {})
+    return known
+
+
+@cache
+def executable() -> str:
+    """The absolute path of git, or Unavailable."""
+    found = shutil.which("git")
+    if found is None:
+        raise Unavailable("git is not installed", "install git 2.36 or newer, for example `apt-get install git`")
+    return found
+
+
+@cache
+def version() -> tuple[int, ...]:
+    """Of the installed git, like (2, 39, 5)."""
+    said = subprocess.run([executable(), "version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", said)
+    if match is None:
+        raise Unavailable(f"git does not say its version: {said.strip()!r}")
+    return tuple(int(part) for part in match.groups(default="0"))
+
+
+def require_version() -> None:
+    if version()[:2] < OLDEST:
+        have = ".".join(map(str, version()))
+        raise Unavailable(f"git {have} is too old", "install git 2.36 or newer")
+
+
+class Git:
+    """Runs git on one repository. quarantine: the GIT_* variables that show a push's incoming objects."""
+
+    def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._environment = environment({"GIT_DIR": str(path), **(quarantine or {})})
+
+    def run(self, *arguments: str, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> bytes:
+        """Standard output of `git ARGUMENTS`; Unavailable, with what git said, if it fails."""
+        done = self._run(arguments, stdin, pass_fds)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
+        return done.stdout
+
+    def ask(self, *arguments: str) -> bool:
+        """Whether git exits 0 and not 1; any other status is an error, never an answer."""
+        done = self._run(arguments, b"", ())
+        if done.returncode not in (0, 1):
+            said = done.stderr.decode(errors="replace").strip()
+            raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
+        return done.returncode == 0
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self.ask("merge-base", "--is-ancestor", older, newer)
+
+    def related(self, one: str, other: str) -> bool:
+        return self.ask("merge-base", one, other)
+
+    def move_refs(self, moves: Iterable[RefMove], *, pass_fds: Sequence[int] = ()) -> None:
+        """All of the moves or, if one ref is not where its move expects it, none. Synced as core.fsync says.
+
+        pass_fds: descriptors of the locks, which a child that outlives us must keep held
+        """
+        lines = "".join(_update_line(move) for move in moves)
+        self.run("update-ref", "--stdin", "-z", stdin=f"start\0{lines}prepare\0commit\0".encode(), pass_fds=pass_fds)
+
+    def commits(self, tip: str, *, after: str | None = None, newest: int | None = None) -> Iterator[tuple[str, bytes]]:
+        """(oid, bytes) along first parents, oldest first, ending with `tip`.
+
+        after: leave out this commit and its ancestors; newest: only so many of the newest
+        """
+        bounds = [tip] if after is None else [tip, f"^{after}"]
+        if newest is not None:
+            bounds.append(f"--max-count={newest}")
+        listing = self._open("rev-list", "--first-parent", "--reverse", *bounds)
+        reading = self._open("cat-file", "--batch", "--buffer", stdin=listing.stdout)
+        if listing.stdout is None or reading.stdout is None:
+            raise SharddError("pipes to git are missing")
+        listing.stdout.close()  # the other git owns it now, and must see the end of it
+        try:
+            while header := reading.stdout.readline():
+                oid, kind, size = (*header.decode("ascii").split(), "")[:3]
+                if kind != "commit":
+                    raise Corrupt(f"{oid} in {self.path} is not a readable commit ({kind})", "run `git fsck`")
+                raw = reading.stdout.read(int(size) + 1)[:-1]
+                if len(raw) != int(size):
+                    raise Unavailable(f"git cat-file ended early on {self.path}")
+                yield oid, raw
+            # Both came to their end by themselves: only then do their statuses say anything.
+            if listing.wait() != 0 or reading.wait() != 0:
+                said = listing.stderr.read().decode(errors="replace") if listing.stderr else ""
+                raise Corrupt(f"the history of {tip[:12]} in {self.path} cannot be read: {said.strip()}")
+        finally:
+            for child in (listing, reading):
+                child.kill()
+                for pipe in (child.stdout, child.stderr):
+                    if pipe is not None:
+                        pipe.close()
+                child.wait()
+
+    def _open(self, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [executable(), *arguments],
+            stdin=stdin if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if stdin is None else subprocess.DEVNULL,
+            env=self._environment,
+        )
+
+    def _run(
+        self, arguments: Sequence[str], stdin: bytes, pass_fds: Sequence[int]
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [executable(), *arguments],
+            input=stdin,
+            capture_output=True,
+            env=self._environment,
+            pass_fds=tuple(pass_fds),
+            check=False,
+        )
+
+
+def _update_line(move: RefMove) -> str:
+    # An empty old value would mean "any"; absence is all zeros (git-update-ref(1)).
+    width = len(move.old or move.new or "")
+    zero = "0" * width
+    for oid in (move.old, move.new):
+        if oid is not None and not is_oid(oid):
+            raise SharddError(f"{oid!r} is not an object id")
+    if move.new is None:
+        return f"delete {move.ref}\0{move.old or zero}\0"
+    return f"update {move.ref}\0{move.new}\0{move.old or zero}\0"

@@ -1,0 +1,144 @@
+"""A log in a git repository on this machine.
+
+What the repo is decides what the handle may do:
+
+- a bare repo in a server's directory: that server's authority and access rules, as if the handle had pushed;
+- a bare repo elsewhere is *embedded*: its own authority, in `<repo>/shardd/`, where file access is the right. The first
+  append makes the repo, if need be, the authority, our hooks, and the space;
+- a clone: read only, from the remote-tracking branches; events come by `git fetch` and go by `git push`.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from shardd.core.append import Expected
+from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.limits import Limits
+from shardd.core.names import check_principal, check_space, is_id, space_ref
+from shardd.core.roles import FileAccess
+from shardd.errors import Misuse, Rejected
+from shardd.storage import reading
+from shardd.storage.appending import append_drafts
+from shardd.storage.authority import EmbeddedAuthority
+from shardd.storage.embedded import is_bare, prepare
+from shardd.storage.facts import Pusher
+from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
+from shardd.storage.repository import Repository
+from shardd.storage.serverdir import ServerDir
+
+REMOTE = "refs/remotes/origin/spaces/"
+LOCAL = "local"
+
+
+class GitLog:
+    """A DecisionLog over the repository at `repo`. Any number of handles, in any number of processes, may share one.
+
+    principal: append as this principal, who must hold the lease like anybody else. None: append as `local`, for which
+    writing the files is right enough while nobody holds the lease.
+    """
+
+    def __init__(
+        self, repo: str | Path, *, principal: str | None = None, clock: Clock = utc_now, ids: Ids = new_id
+    ) -> None:
+        self._path = Path(repo).resolve()
+        self._principal = None if principal is None else check_principal(principal)
+        self._clock = clock
+        self._ids = ids
+        self._clone: Path | None = None
+        if self._path.exists() and not is_bare(self._path):
+            git_dir = self._path / ".git"
+            if not git_dir.is_dir():
+                raise Misuse(f"{repo} is not a git repository", "name a bare repo, a clone, or a path that is free")
+            self._clone = git_dir
+
+    def append(
+        self,
+        space: str,
+        type: str,
+        data: Data | None = None,
+        *,
+        subject: str | None = None,
+        actor: str | None = None,
+        id: str | None = None,
+        time: datetime | None = None,
+        expected: Expected = None,
+    ) -> Event:
+        one = draft(
+            type,
+            data,
+            subject=subject,
+            actor=actor or self._principal or _os_user(),
+            id=id,
+            time=time,
+            now=self._clock,
+            ids=self._ids,
+        )
+        return self.append_many(space, [one], expected=expected)[0]
+
+    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
+        drafts = list(events)
+        check_space(space)
+        if self._clone is not None:
+            raise Rejected(
+                "not-permitted",
+                f"{self._path} is a clone, and a clone's log is only read",
+                "append with `git push`, or with `shardd append`",
+            )
+        server = ServerDir.around(self._path)
+        if server is not None and self._principal is None:
+            raise Rejected(
+                "no-principal", f"{self._path} belongs to a server", "name who appends: GitLog(repo, principal=…)"
+            )
+        if server is None:
+            prepare(self._path)
+        pusher = Pusher(self._principal or LOCAL, unleased=self._principal is None)
+        with self._authority(server) as authority:
+            return append_drafts(authority, space, drafts, pusher, expected=expected, create=server is None)
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        oid = self._oid(check_space(space))
+        return iter(()) if oid is None else self._events(space, oid, after)
+
+    def head(self, space: str) -> Head | None:
+        oid = self._oid(check_space(space))
+        if oid is None:
+            return None
+        with Repository(self._git_dir) as repository:
+            return reading.head_at(repository, oid)
+
+    def _events(self, space: str, oid: str, after: int | None) -> Iterator[Event]:
+        with Repository(self._git_dir) as repository:
+            yield from reading.events(repository, space, oid, after=after)
+
+    def _oid(self, space: str) -> str | None:
+        if not self._git_dir.exists():
+            return None
+        with Repository(self._git_dir) as repository:
+            return repository.read_ref(REMOTE + space if self._clone else space_ref(space))
+
+    @property
+    def _git_dir(self) -> Path:
+        return self._clone or self._path
+
+    @contextmanager
+    def _authority(self, server: ServerDir | None) -> Iterator[EmbeddedAuthority]:
+        label = self._path.name.removesuffix(".git")
+        with Repository(self._path) as repository:
+            if server is None:
+                yield EmbeddedAuthority(repository, label=label, rights=FileAccess(), limits=Limits())
+            else:
+                access = server.access.load().access
+                yield EmbeddedAuthority(repository, label=label, rights=access, limits=server.settings().limits)
+
+
+def _os_user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        return LOCAL
+    return user if is_id(user) else LOCAL

@@ -1,0 +1,81 @@
+"""A hook without a server: `python -I -m shardd.storage.hook pre-receive|proc-receive`, run by git in the bare repo.
+
+The principal is SHARDD_PRINCIPAL, believed only if this process runs as the owner of the directory (who could write the
+files anyway), else the OS user as mapped under [local] in access.toml. Without a readable access.toml nothing goes
+through. In a repo outside any server directory file access is the right, and the OS user's name the principal.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from shardd.core.names import is_id
+from shardd.core.roles import FileAccess, Rights
+from shardd.core.wire import QUARANTINE
+from shardd.errors import SharddError, Unavailable
+from shardd.storage.facts import Pusher
+from shardd.storage.receive import Receiver
+from shardd.storage.serverdir import ServerDir
+
+
+def main() -> int:
+    hook = sys.argv[1] if len(sys.argv) == 2 else ""
+    try:
+        receiver = _receiver(Path.cwd() / os.environ.get("GIT_DIR", "."))
+    except SharddError as error:
+        print(f"shardd: {error.code}: {error}", file=sys.stderr)
+        return 1
+    try:
+        if hook == "pre-receive":
+            quarantine = {name: os.environ[name] for name in QUARANTINE if name in os.environ}
+            count = int(os.environ.get("GIT_PUSH_OPTION_COUNT", "0"))
+            options = [os.environ.get(f"GIT_PUSH_OPTION_{i}", "") for i in range(count)]
+            reject = receiver.pre_receive(sys.stdin.read().splitlines(), options, quarantine)
+            if reject is None:
+                return 0
+            print(*receiver.lines_for(reject), sep="\n", file=sys.stderr)
+            return 1
+        if hook == "proc-receive":
+            receiver.proc_receive(sys.stdin.buffer, sys.stdout.buffer)
+            return 0
+        raise Unavailable(f"there is no hook {hook!r}")
+    except SharddError as error:
+        print(*receiver.lines_for(error), sep="\n", file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(f"shardd: refused: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def _receiver(repo: Path) -> Receiver:
+    repo = repo.resolve()
+    server = ServerDir.around(repo)
+    if server is None:
+        user = _user()
+        named = os.environ.get("SHARDD_PRINCIPAL")
+        who = named or (user if is_id(user) else "local")
+        return Receiver(repo, repo.name.removesuffix(".git"), lambda: (Pusher(who, unleased=not named), FileAccess()))
+
+    def look_up() -> tuple[Pusher, Rights]:
+        access = server.access.load().access
+        named = os.environ.get("SHARDD_PRINCIPAL")
+        if named and server.root.stat().st_uid == os.getuid():
+            return Pusher(named), access
+        return Pusher(access.local.get(_user())), access
+
+    limits = server.settings().limits
+    return Receiver(repo, repo.name.removesuffix(".git"), look_up, f"shardd --dir {server.root}", limits)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""One bare repository: its commits, its refs and its hardened configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dulwich.object_store import DiskObjectStore
+from dulwich.objects import Commit, ObjectID, ShaFile, Tree
+from dulwich.refs import DiskRefsContainer, Ref
+
+from shardd.core.limits import Limits
+from shardd.core.names import is_oid
+from shardd.errors import Corrupt, Unavailable
+from shardd.storage.durable import sync_directories
+from shardd.storage.git import Git, RefMove
+
+STATE = "shardd"
+"""The folder inside a bare repo that is ours: leases, locks, index."""
+
+PACKED = 100
+"""From so many on, objects are written as one pack: one sync in place of one each."""
+
+NEAR = 64
+"""Up to so many commits are read in this process; beyond, starting git pays off."""
+
+
+class Repository:
+    """A bare repo at `path`. quarantine: the variables by which git shows a hook the incoming objects."""
+
+    def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self.git = Git(path, quarantine=quarantine)
+        where = (quarantine or {}).get("GIT_OBJECT_DIRECTORY")
+        more = [a for a in (quarantine or {}).get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(":") if a]
+        self._objects = DiskObjectStore(
+            where or str(path / "objects"), alternates=more if where else None, fsync_object_files=True
+        )
+        self._refs = DiskRefsContainer(str(path))
+
+    def close(self) -> None:
+        self._objects.close()
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def state(self) -> Path:
+        return self.path / STATE
+
+    def commit(self, oid: str) -> bytes:
+        """The bytes of a commit; Corrupt if there is none of that name."""
+        try:
+            kind, raw = self._objects.get_raw(ObjectID(oid.encode()))
+        except KeyError:
+            raise Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`") from None
+        if kind != Commit.type_num:
+            raise Corrupt(f"the object {oid} in {self.path} is not a commit", "run `git fsck`")
+        return raw
+
+    def is_commit(self, oid: str) -> bool:
+        """Whether `oid` names a commit that is here."""
+        try:
+            return bool(self._objects.get_raw(ObjectID(oid.encode()))[0] == Commit.type_num)
+        except KeyError:
+            return False
+
+    def has(self, oid: str) -> bool:
+        return ObjectID(oid.encode()) in self._objects
+
+    def write_commits(self, raws: Iterable[bytes]) -> None:
+        """Store commits, each synced, and the directories that name them."""
+        written = [ShaFile.from_raw_string(Commit.type_num, raw) for raw in raws]
+        if len(written) >= PACKED:
+            self._objects.add_objects([(each, None) for each in written])
+        else:
+            for each in written:
+                self._objects.add_object(each)
+        self.sync_objects(each.id.decode() for each in written)
+
+    def write_empty_tree(self) -> None:
+        tree = Tree()
+        self._objects.add_object(tree)
+        self.sync_objects([tree.id.decode()])
+
+    def sync_objects(self, oids: Iterable[str]) -> None:
+        """Sync the directories in which git may have put these objects, loose or in a pack."""
+        objects = self.path / "objects"
+        sync_directories([*(objects / prefix for prefix in {oid[:2] for oid in oids}), objects / "pack", objects])
+
+    def read_ref(self, ref: str) -> str | None:
+        """Where a ref stands, None if it does not exist. A symbolic ref reads as `ref: TARGET`."""
+        try:
+            found = self._refs.read_ref(Ref(ref.encode()))
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{ref} in {self.path} cannot be read: {error}", "run `shardd doctor`") from None
+        if found is None:
+            return None
+        text = found.decode("ascii", "replace").strip()
+        if not is_oid(text) and not text.startswith("ref: "):
+            raise Corrupt(f"{ref} in {self.path} holds {text[:60]!r}", "restore it from a backup")
+        return text
+
+    def refs_below(self, prefix: str) -> dict[str, str]:
+        """Full names and oids of the refs whose names begin with `prefix` (a folder)."""
+        lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
+        return dict(line.split(" ", 1) for line in lines)
+
+    def move_refs(self, moves: Sequence[RefMove], *, locks: Sequence[int] = ()) -> None:
+        """Move refs by compare-and-swap, all or none, and sync the directories that name them.
+
+        locks: descriptors of the space locks held. They prove that a `<ref>.lock` left by a killed git is stale.
+        """
+        if locks:
+            for move in moves:
+                with contextlib.suppress(FileNotFoundError):
+                    (self.path / f"{move.ref}.lock").unlink()
+        self.git.move_refs(moves, pass_fds=locks)
+        directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}
+        sync_directories(sorted(directories, reverse=True))
+
+    def chain(self, newest: str, stop: str | None, *, at_most: int) -> tuple[list[tuple[str, bytes]], bool]:
+        """(oid, bytes) along first parents from after `stop` up to `newest`, oldest first, and whether `stop` was met.
+
+        Without a `stop` the chain is whole when it reaches a root. At most `at_most` commits are looked at.
+        """
+        found: list[tuple[str, bytes]] = []
+        oid: str | None = newest
+        while oid != stop:
+            if oid is None or len(found) >= at_most:
+                return found[::-1], False
+            raw = self.commit(oid)
+            found.append((oid, raw))
+            oid = first_parent(raw)
+        return found[::-1], True
+
+    def history(self, newest: str, *, after: str | None = None) -> Iterator[tuple[str, bytes]]:
+        """Like Git.commits; a short way is read in this process, a long one streamed from git."""
+        if after is not None:
+            near, whole = self.chain(newest, after, at_most=NEAR)
+            if whole:
+                return iter(near)
+        return self.git.commits(newest, after=after)
+
+
+def first_parent(raw: bytes) -> str | None:
+    """The first parent that a commit names; None for a root."""
+    start = raw.find(b"\nparent ", 0, 200)
+    if start < 0:
+        return None
+    return raw[start + 8 : raw.index(b"\n", start + 8)].decode("ascii", "replace")
+
+
+def hardened(limits: Limits, *, hooks: str) -> dict[str, str]:
+    """The configuration of an authoritative repo. hooks: the value of core.hooksPath."""
+    return {
+        "core.hooksPath": hooks,
+        "core.fsync": "objects,derived-metadata,reference",
+        "core.fsyncMethod": "fsync",
+        "core.useReplaceRefs": "false",
+        "core.logAllRefUpdates": "false",
+        "gc.auto": "0",
+        "maintenance.auto": "false",
+        "receive.autogc": "false",
+        "receive.advertisePushOptions": "true",
+        "receive.procReceiveRefs": "refs/",
+        "receive.fsckObjects": "true",
+        "receive.maxInputSize": str(limits.pack_bytes),
+        "receive.denyDeletes": "true",
+        "receive.denyNonFastForwards": "true",
+        "uploadpack.allowFilter": "true",
+    }
+
+
+def create_bare(path: Path, *, hooks: str, limits: Limits) -> bool:
+    """Make a hardened bare repo at `path`; its objects hold the empty tree. False if something is there already.
+
+    It is built beside and renamed into place, so that a half-made one is never seen and two makers do not meet.
+    """
+    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+    try:
+        git = Git(draft)
+        git.run("init", "--quiet", "--bare", "--object-format=sha1", "--template=", str(draft))
+        for name, value in hardened(limits, hooks=hooks).items():
+            git.run("config", name, value)
+        (draft / STATE).mkdir(mode=0o700)
+        with Repository(draft) as repository:
+            repository.write_empty_tree()
+        if path.exists():
+            return False
+        try:
+            draft.rename(path)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                return False
+            raise
+        sync_directories([path.parent])
+        return True
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""The directory of a server: where everything is, and its settings.
+
+config.toml    settings, all optional        access.toml, keys/    who may do what
+host_keys/     the server's identity         hooks/VERSION/        installed hooks
+repos/         REPO.git, each with its authority in REPO.git/shardd/
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from shardd.core.limits import Limits
+from shardd.core.names import check_repo, is_id
+from shardd.core.roles import Rights
+from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
+from shardd.storage import hooks
+from shardd.storage.access import AccessFiles
+from shardd.storage.authority import EmbeddedAuthority
+from shardd.storage.durable import write_atomic
+from shardd.storage.repository import Repository, create_bare
+from shardd.version import VERSION
+
+_DEFAULT = Limits()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """config.toml. listen: HOST:PORT; public: how clients reach it, if that differs; the limits of one push."""
+
+    listen: str = "127.0.0.1:2222"
+    public: str = ""
+    max_commit_bytes: int = _DEFAULT.commit_bytes
+    max_push_events: int = _DEFAULT.events
+    max_pack_bytes: int = _DEFAULT.pack_bytes
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_commit_bytes, self.max_push_events, self.max_pack_bytes)
+
+
+class ServerDir:
+    """A server's directory at `root`; Misuse if it is none."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        if not (self.root / "access.toml").exists() or not (self.root / "repos").is_dir():
+            raise Misuse(f"{root} is not a server's directory", f"run `shardd init {root}`")
+        self.access = AccessFiles(self.root)
+        self.host_keys = self.root / "host_keys"
+        self.repos = self.root / "repos"
+
+    @classmethod
+    def create(cls, root: Path) -> ServerDir:
+        """A new directory, which must be absent or empty."""
+        if root.exists() and any(root.iterdir()):
+            raise Rejected("exists", f"{root} is not empty", "name a new directory")
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("keys", "repos", "host_keys"):
+            (root / name).mkdir(mode=0o700)
+        hooks.install(root / "hooks")
+        write_atomic(root / "config.toml", b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n')
+        write_atomic(root / "access.toml", b"# Who may do what; see the README.\n[roles]\n")
+        return cls(root)
+
+    @classmethod
+    def around(cls, repository: Path) -> ServerDir | None:
+        """The server's directory that a bare repo lies in; None if it lies in none."""
+        folder = repository.resolve().parent
+        if folder.name == "repos" and (folder.parent / "access.toml").exists():
+            return cls(folder.parent)
+        return None
+
+    def settings(self) -> Settings:
+        """Freshly read; Corrupt if the file does not read."""
+        path = self.root / "config.toml"
+        try:
+            return msgspec.convert(tomllib.loads(path.read_text()), Settings)
+        except FileNotFoundError:
+            return Settings()
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise Corrupt(f"{path}: {error}", "mend the file") from None
+
+    def repo_path(self, repo: str) -> Path:
+        """Where the repo lies; Rejected if it does not exist."""
+        path = self.repos / f"{check_repo(repo)}.git"
+        if not path.is_dir():
+            raise no_such_repo(repo)
+        return path
+
+    def repo_names(self) -> list[str]:
+        names = (path.name.removesuffix(".git") for path in self.repos.glob("*.git"))
+        return sorted(name for name in names if is_id(name))
+
+    def create_repo(self, repo: str) -> None:
+        hooks.install(self.root / "hooks")
+        path = self.repos / f"{check_repo(repo)}.git"
+        if not create_bare(path, hooks=f"../../hooks/{VERSION}", limits=self.settings().limits):
+            raise Rejected("exists", f"the repo {repo} exists already")
+
+    def authority(self, repo: str, rights: Rights) -> EmbeddedAuthority:
+        """The authority over a repo. The caller closes its repository."""
+        path = self.repo_path(repo)
+        return EmbeddedAuthority(Repository(path), label=repo, rights=rights, limits=self.settings().limits)
+
+
+def no_such_repo(repo: str) -> Rejected:
+    return Rejected("no-such-repo", f"there is no repo {repo}", f"an admin creates it: `shardd repo create {repo}`")
