@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from shardd.commands.answer import Answer
-from shardd.commands.catalogue import add_all
+from shardd.commands.catalogue import add_all, run_on
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words, new_parser
 from shardd.commands.speak import Voice, speak
@@ -36,23 +36,10 @@ class Init:
     root: str
     admin: list[str] | None
 
-    def run(self, context: Context) -> Answer:
-        raise NotImplementedError  # it makes what a context is of
-
 
 @dataclass(frozen=True, slots=True)
 class Serve:
     listen: str | None
-
-    def run(self, context: Context) -> Answer:
-        from shardd.service import app
-
-        logging.basicConfig(
-            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
-        logging.getLogger("asyncssh").setLevel(logging.WARNING)
-        app.run(context.server, address=self.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
-        return Answer([], [])
 
 
 def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
@@ -69,7 +56,8 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         if isinstance(command, Init):
             return _init(command)
         server = _server(directory)
-        return command.run(_context(server, acting_as))  # type: ignore[attr-defined, no-any-return]
+        context = _context(server, acting_as)
+        return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
 
     return speak(parser, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
 
@@ -95,6 +83,15 @@ def _open(file: str) -> IO[bytes]:
         return Path(file).open("rb")
     except OSError as error:
         raise Misuse(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _serve(asked: Serve, context: Context) -> Answer:
+    from shardd.service import app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    app.run(context.server, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
+    return Answer([], [])
 
 
 def _init(asked: Init) -> Answer:

@@ -3,7 +3,7 @@
     init, serve             here
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
-    in a clone              to the server of its remote, over ssh
+    in a clone              from what was fetched, or to the server of its remote, over ssh
 
 What each mode needs is imported when it is chosen: the command line starts fast.
 """
@@ -68,6 +68,11 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import host
 
         return host.run(words, where.dir, where.acting_as, Terminal())
+    if where.server is None:
+        from shardd.cli import local
+
+        if words[0] in local.NAMES:
+            return local.run(words, Terminal())
     from shardd.cli import remote
 
     return remote.run(words, where.server)

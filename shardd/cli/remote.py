@@ -7,9 +7,10 @@ import re
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from shardd.cli.clone import Clone
 from shardd.errors import Misuse, Unavailable
 
 _SCP_LIKE = re.compile(r"(?:([^@/:]+)@)?([^/:]+):(.+)\Z")
@@ -70,13 +71,8 @@ def parse_url(url: str) -> Remote:
 
 def of_clone() -> Remote:
     """The server of the clone we stand in; Misuse elsewhere."""
-    url = _git("remote", "get-url", "origin")
-    if url is None:
-        raise Misuse("which server?", "run this in a clone, or name one: `--server URL`, or `--dir DIR` on its host")
-    found = parse_url(url)
-    branch = _git("symbolic-ref", "--quiet", "--short", "HEAD") or ""
-    space = branch.removeprefix("spaces/") if branch.startswith("spaces/") else None
-    return Remote(found.destination, found.port, found.repo, space)
+    clone = Clone.here()
+    return replace(parse_url(clone.url), space=clone.space)
 
 
 def with_space(words: Sequence[str], remote: Remote) -> list[str]:
@@ -98,8 +94,3 @@ def _safe(url: str, remote: Remote) -> Remote:
     if remote.destination.startswith("-"):
         raise Misuse(f"{url!r} is not the address of a server")
     return remote
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from shardd.commands import leases, logs, people, repos
+from shardd.commands.answer import Answer
+from shardd.commands.context import Command, Context
 from shardd.commands.grammar import Parser, Words, new_parser
 
 
@@ -11,6 +15,11 @@ def server_grammar(prog: str) -> Parser:
     parser = new_parser(prog, "Ask the shardd server.")
     add_all(Words(parser))
     return parser
+
+
+def run_on(context: Context, command: object) -> Answer:
+    """Run what `server_grammar` made."""
+    return cast("Command", command).run(context)
 
 
 def add_all(words: Words) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import NoReturn
 
-from shardd.commands.context import Command
 from shardd.errors import Misuse
 
 
@@ -42,7 +41,7 @@ class Words:
         """A word that others follow, like `lease`."""
         return Words(self._choices.add_parser(name, help=help, description=help, allow_abbrev=False))
 
-    def command(self, name: str, make: Callable[..., Command], help: str) -> Parser:
+    def command(self, name: str, make: Callable[..., object], help: str) -> Parser:
         """A word that makes a command. The caller adds an argument for each field of `make`."""
         parser = self._choices.add_parser(name, help=help, description=help, allow_abbrev=False)
         parser.add_argument("--json", action="store_true", help="answer in JSON, one value a line")
@@ -52,9 +51,9 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """json: whether the answer is for a program"""
+    """command: what the words make; json: whether the answer is for a program"""
 
-    command: Command
+    command: object
     json: bool
 
 

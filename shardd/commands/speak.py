@@ -9,7 +9,6 @@ from typing import Protocol
 import msgspec
 
 from shardd.commands.answer import Answer
-from shardd.commands.context import Command
 from shardd.commands.grammar import HelpAsked, Parser, parse
 from shardd.core.canonical import Json
 from shardd.core.wire import printable
@@ -31,7 +30,7 @@ class Voice(Protocol):
 
 
 def speak(
-    parser: Parser, words: Sequence[str], run: Callable[[Command], Answer], voice: Voice, *, reach: str = "shardd"
+    parser: Parser, words: Sequence[str], run: Callable[[object], Answer], voice: Voice, *, reach: str = "shardd"
 ) -> int:
     """The exit status, after everything was said: 0 done, 1 refused, 2 misused, 3 unavailable, 4 corrupt, 70 our fault.
 

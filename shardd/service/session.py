@@ -9,10 +9,11 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from shardd.commands.catalogue import server_grammar
+from shardd.commands.catalogue import run_on, server_grammar
 from shardd.commands.context import Context
 from shardd.commands.speak import complain, speak
 from shardd.core.names import check_repo
@@ -89,7 +90,7 @@ class Session:
     def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
         try:
             parser = server_grammar(self._client.reach)
-            status = speak(parser, words, lambda command: command.run(self._context()), voice, reach=self._client.reach)
+            status = speak(parser, words, partial(run_on, self._context()), voice, reach=self._client.reach)
             voice.flush()
         except BrokenPipeError:
             return 1

@@ -1,0 +1,44 @@
+"""Commands that a clone answers by itself, offline: each is a dataclass with `answer(clone)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from shardd.cli.clone import Clone
+from shardd.commands.answer import Answer
+from shardd.commands.grammar import Parser, Words, integer, new_parser
+from shardd.commands.logs import show_log
+from shardd.commands.speak import Voice, speak
+from shardd.storage.gitlog import GitLog
+
+NAMES = frozenset({"log"})
+
+
+class LocalCommand(Protocol):
+    def answer(self, clone: Clone) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    space: str | None
+    after: int | None
+
+    def answer(self, clone: Clone) -> Answer:
+        return show_log(GitLog(clone.top).events(clone.named(self.space), after=self.after))
+
+
+def run(words: Sequence[str], voice: Voice) -> int:
+    """Run one command in the clone we stand in; the exit status."""
+    clone = Clone.here()
+    return speak(grammar(), words, lambda command: cast("LocalCommand", command).answer(clone), voice)
+
+
+def grammar() -> Parser:
+    parser = new_parser("shardd", "In a clone: answered from what was fetched.")
+    choices = Words(parser)
+    log = choices.command("log", Log, "show the events of a space, as last fetched")
+    log.add_argument("space", metavar="SPACE", nargs="?")
+    log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
+    return parser
