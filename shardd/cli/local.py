@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from shardd.cli.clone import Clone
+from shardd.cli.setup import Setup
 from shardd.commands.answer import Answer
 from shardd.commands.grammar import Parser, Words, integer, new_parser
 from shardd.commands.logs import show_log
 from shardd.commands.speak import Voice, speak
 from shardd.storage.gitlog import GitLog
 
-NAMES = frozenset({"log"})
+NAMES = frozenset({"log", "setup"})
 
 
 class LocalCommand(Protocol):
@@ -41,4 +42,5 @@ def grammar() -> Parser:
     log = choices.command("log", Log, "show the events of a space, as last fetched")
     log.add_argument("space", metavar="SPACE", nargs="?")
     log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
+    choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return parser

@@ -35,6 +35,9 @@ class Terminal:
     def out(self, line: str) -> None:
         sys.stdout.write(line + "\n")
 
+    def flush(self) -> None:
+        sys.stdout.flush()
+
     def err(self, line: str) -> None:
         sys.stdout.flush()
         sys.stderr.write(line + "\n")

@@ -11,10 +11,14 @@ from shardd.core.wire import printable
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """lines: for people, without newlines; values: for programs, one JSON value a line. Either may be a stream."""
+    """lines: for people, without newlines; values: for programs, one JSON value a line. Either may be a stream.
+
+    live: whoever reads waits for each line, as it answers one that was sent
+    """
 
     lines: Iterable[str]
     values: Iterable[Json]
+    live: bool = False
 
 
 def say(line: str, value: Json) -> Answer:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import cast
+
+import msgspec
 
 from shardd.commands.answer import Answer, say
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words, integer
+from shardd.commands.speak import encoded
 from shardd.core.canonical import Json, decode_data
-from shardd.core.event import Event, format_time
+from shardd.core.event import Data, Event, format_time, parse_time
 from shardd.core.names import Address, space_ref
 from shardd.core.roles import Role
 from shardd.core.wire import printable
+from shardd.errors import Misuse, SharddError
 from shardd.storage import reading
 from shardd.storage.appending import append_drafts
 from shardd.storage.log import draft
+
+_LONGEST = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +41,79 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Append:
+    """type: None with `lines`, where standard input has one event a line"""
+
     address: Address
-    type: str
+    type: str | None
     subject: str | None
     body: str
     id: str | None
+    lines: bool
 
     def run(self, context: Context) -> Answer:
+        if self.lines:
+            if self.type is not None:
+                raise Misuse("with --lines the events come on standard input, and no TYPE is named")
+            answers = self._each(context)
+            return Answer(map(encoded, answers), answers, live=True)
+        if self.type is None:
+            raise Misuse("name the TYPE of the event, or use --lines")
+        line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
+        event = self._append(context, line)
+        return say(f"{self.address} {event.seq} {event.oid}", _appended(event))
+
+    def _each(self, context: Context) -> Iterator[Json]:
+        with context.opened("-") as stream:
+            while raw := stream.readline(_LONGEST):
+                if not raw.strip():
+                    continue
+                line = None
+                try:
+                    line = parse_line(raw)
+                    yield _appended(self._append(context, line))
+                except SharddError as error:
+                    refused: Json = {"code": error.code, "message": error.message, "remedy": error.remedy}
+                    yield {"id": line.id if line else None, "error": refused}
+
+    def _append(self, context: Context, line: Line) -> Event:
         one = draft(
-            self.type,
-            decode_data(self.body),
-            subject=self.subject,
+            line.type,
+            cast("Data", line.data),
+            subject=line.subject,
             actor=context.me(),
-            id=self.id,
-            time=datetime.now(UTC),
+            id=line.id,
+            time=parse_time(line.time) if line.time else None,
         )
         with context.space(self.address, Role.APPEND) as authority:
-            event = append_drafts(authority, self.address.space, [one], context.pusher())[0]
-        line = f"{self.address} {event.seq} {event.oid}"
-        return say(line, {"id": event.id, "seq": event.seq, "oid": event.oid})
+            return append_drafts(authority, self.address.space, [one], context.pusher())[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?}`."""
+
+    type: str
+    subject: str | None = None
+    data: dict[str, object] = field(default_factory=dict)
+    id: str | None = None
+    time: str | None = None
+
+
+def parse_line(raw: bytes) -> Line:
+    """BadEvent or Misuse unless the line is one event."""
+    if len(raw) >= _LONGEST:
+        raise Misuse(f"a line is longer than {_LONGEST} bytes")
+    try:
+        said = decode_data(raw.decode())
+        return msgspec.convert(said, Line, strict=True)
+    except UnicodeDecodeError:
+        raise Misuse("a line is not UTF-8") from None
+    except msgspec.ValidationError as error:
+        raise Misuse(f"a line is not an event: {error}") from None
+
+
+def _appended(event: Event) -> Json:
+    return {"id": event.id, "seq": event.seq, "oid": event.oid}
 
 
 def show_log(events: Iterator[Event]) -> Answer:
@@ -92,7 +151,8 @@ def add(words: Words) -> None:
     log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
     append = words.command("append", Append, "append one event; you must hold the lease")
     append.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
-    append.add_argument("type", metavar="TYPE", help="like page.bound")
+    append.add_argument("type", metavar="TYPE", nargs="?", help="like page.bound")
     append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
     append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")
     append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
+    append.add_argument("--lines", action="store_true", help="take one event a line, as JSON, from standard input")

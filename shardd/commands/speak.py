@@ -28,6 +28,8 @@ class Voice(Protocol):
 
     def err(self, line: str) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 def speak(
     parser: Parser, words: Sequence[str], run: Callable[[object], Answer], voice: Voice, *, reach: str = "shardd"
@@ -43,10 +45,10 @@ def speak(
         answer = run(parsed.command)
         if as_json:
             for value in answer.values:
-                voice.out(encoded(value))
+                _out(voice, encoded(value), answer)
         else:
             for line in answer.lines:
-                voice.out(line)
+                _out(voice, line, answer)
     except HelpAsked as asked:
         voice.out(asked.text.rstrip("\n"))
     except SharddError as error:
@@ -59,6 +61,12 @@ def speak(
         voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
         return INTERNAL
     return OK
+
+
+def _out(voice: Voice, line: str, answer: Answer) -> None:
+    voice.out(line)
+    if answer.live:
+        voice.flush()
 
 
 def complain(error: SharddError, voice: Voice, reach: str, *, as_json: bool) -> None:

@@ -1,0 +1,102 @@
+"""`shardd setup`: makes a clone fit for appending by hand. Everything it sets is in the clone's own configuration.
+
+- user.name becomes the principal (an event whose author is somebody else is refused), user.email is filled in;
+- leases, everybody's notes and one's own intents are fetched along with the spaces;
+- notes are written to, and shown from, one's own notes ref;
+- the commit-msg hook is installed. One that was there is kept, and runs before it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardd.cli.clone import BRANCH, Clone, git
+from shardd.cli.remote import Remote, parse_url
+from shardd.commands.answer import Answer
+from shardd.core.names import INTENTS, LEASES, NOTES, check_principal
+from shardd.errors import SharddError, Unavailable
+from shardd.storage import hooks
+from shardd.storage.durable import write_atomic
+
+_KEPT = "commit-msg.before-shardd"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    def answer(self, clone: Clone) -> Answer:
+        me = _whoami(parse_url(clone.url))
+        done = [*_identity(me), *_refspecs(me), *_notes(me), *_hook()]
+        return Answer([f"set up for {me}", *(f"  {line}" for line in done)], [{"principal": me, "done": list(done)}])
+
+
+def _whoami(remote: Remote) -> str:
+    done = subprocess.run(remote.command(["whoami", "--json"]), stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        return check_principal(json.loads(done.stdout)["principal"])
+    except (ValueError, KeyError, TypeError, SharddError):
+        raise Unavailable(f"{remote.destination} does not say who you are", "see what ssh said above") from None
+
+
+def _identity(me: str) -> Iterator[str]:
+    if git("config", "user.name") != me:
+        _set("user.name", me)
+        yield f"user.name is {me}"
+    if not git("config", "user.email"):
+        _set("user.email", f"{me}@shardd")
+        yield f"user.email is {me}@shardd"
+
+
+def _refspecs(me: str) -> Iterator[str]:
+    branches = (git("for-each-ref", "--format=%(refname:lstrip=3)", f"refs/remotes/origin/{BRANCH}") or "").split()
+    own = [f"{INTENTS}{branch.removeprefix(BRANCH)}/{me}/*" for branch in branches]
+    wanted = [
+        f"+{LEASES}*:{LEASES}*",
+        f"+{NOTES}*:{NOTES}origin/*",
+        *(f"+{intents}:{intents}" for intents in own),
+    ]
+    have = (git("config", "--get-all", "remote.origin.fetch") or "").splitlines()
+    for refspec in wanted:
+        if refspec not in have:
+            _run("config", "--add", "remote.origin.fetch", refspec)
+            yield f"fetches {refspec}"
+
+
+def _notes(me: str) -> Iterator[str]:
+    if git("config", "core.notesRef") != NOTES + me:
+        _set("core.notesRef", NOTES + me)
+        yield f"notes go to {NOTES}{me}"
+    shown = f"{NOTES}origin/*"
+    if shown not in (git("config", "--get-all", "notes.displayRef") or "").splitlines():
+        _run("config", "--add", "notes.displayRef", shown)
+        yield "everybody's notes are shown by git log"
+
+
+def _hook() -> Iterator[str]:
+    folder = Path(_run("rev-parse", "--git-common-dir")).resolve() / "hooks"
+    path = folder / "commit-msg"
+    ours = hooks.script("commit-msg")
+    folder.mkdir(exist_ok=True)
+    if not path.exists() or path.read_bytes() != ours:
+        if path.exists() and b"shardd" not in path.read_bytes():
+            path.rename(folder / _KEPT)
+            yield f"your commit-msg hook is kept as {_KEPT}, and runs first"
+        write_atomic(path, ours, mode=0o755)
+        yield "the commit-msg hook checks and completes events"
+    elsewhere = git("config", "core.hooksPath")
+    if elsewhere and Path(elsewhere).expanduser().resolve() != folder:
+        yield f"but git looks for hooks in {elsewhere}: run `git config core.hooksPath {folder}` if it should not"
+
+
+def _set(name: str, value: str) -> None:
+    _run("config", name, value)
+
+
+def _run(*arguments: str) -> str:
+    found = git(*arguments)
+    if found is None:
+        raise Unavailable(f"`git {' '.join(arguments)}` failed", "run it by hand to see why")
+    return found
