@@ -79,6 +79,8 @@ class MemoryLog:
             if answered is not None:
                 return answered
             check_expected(expected, None if found is None else found.head)
+            if not drafts:
+                return []
             if found is None:
                 found = _Space(Head(0, commit_oid(genesis(space))))
             batch = encode_batch(drafts, found.head, epoch=None)

@@ -1,0 +1,26 @@
+"""For all tests: hypothesis without deadlines (the machine is shared), and no configuration of the user's in git."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def isolated_git() -> None:
+    """No test sees what the user, or the machine, has set for git."""
+    for name in [name for name in os.environ if name.startswith(("GIT_", "SHARDD_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "tester",
+        "GIT_AUTHOR_EMAIL": "tester@example.org",
+        "GIT_COMMITTER_NAME": "tester",
+        "GIT_COMMITTER_EMAIL": "tester@example.org",
+    }

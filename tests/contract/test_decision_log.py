@@ -1,0 +1,262 @@
+"""The contract of DecisionLog: every implementation, the same answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shardd.core.event import Data, Draft, Event, Head
+from shardd.errors import BadEvent, HeadMoved, Misuse, Rejected
+from shardd.storage.gitlog import GitLog
+from shardd.storage.log import DecisionLog
+from shardd.storage.memory import MemoryLog
+
+WHEN = datetime(2026, 6, 15, 10, 0, 0, 123456, tzinfo=UTC)
+Make = Callable[[], DecisionLog]
+
+
+@pytest.fixture(params=["memory", "git"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Makes handles on one log: in memory the same object, in git a new handle on one repo."""
+    if request.param == "memory":
+        log = MemoryLog()
+        return lambda: log
+    return lambda: GitLog(tmp_path / "embedded.git")
+
+
+@pytest.fixture
+def log(make: Make) -> DecisionLog:
+    return make()
+
+
+def drafts(count: int, *, start: int = 0) -> list[Draft]:
+    return [
+        Draft(type="note", data={"n": n}, actor="alice", id=f"id-{n}", time=WHEN + timedelta(seconds=n))
+        for n in range(start, start + count)
+    ]
+
+
+def test_an_event_comes_back_as_it_went(log: DecisionLog) -> None:
+    data: Data = {"page": "Home", "odd": ["é", "😀", None, True, 0.5, {"": 1}]}
+    made = log.append("whynot", "page.bound", data, subject="Home", actor="alice", id="e1", time=WHEN)
+    assert made == next(log.events("whynot"))
+    assert (made.seq, made.type, made.subject, made.actor, made.id) == (1, "page.bound", "Home", "alice", "e1")
+    assert (made.time, made.data, made.epoch, made.source_epoch) == (WHEN, data, None, None)
+    assert log.head("whynot") == Head(1, made.oid)
+
+
+def test_data_reads_back_in_canonical_form(log: DecisionLog) -> None:
+    made = log.append("whynot", "note", {"b": 1.0, "a": [-0.0, 1e21]}, actor="alice")
+    assert made.data == {"a": [0, 1e21], "b": 1}
+    data = next(log.events("whynot")).data
+    assert type(data["b"]) is int
+    assert list(data) == ["a", "b"]
+
+
+def test_changing_what_was_read_changes_nothing(log: DecisionLog) -> None:
+    log.append("whynot", "note", {"n": 1}, actor="alice")
+    data = next(log.events("whynot")).data
+    assert isinstance(data, dict)
+    data["n"] = 2
+    assert next(log.events("whynot")).data == {"n": 1}
+
+
+def test_what_is_left_out_is_filled_in(log: DecisionLog) -> None:
+    before = datetime.now(UTC)
+    one, two = log.append("whynot", "note"), log.append("whynot", "note")
+    assert one.id != two.id
+    assert one.data == {}
+    assert one.subject is None
+    assert before <= one.time <= datetime.now(UTC)
+
+
+def test_order_and_numbers_are_dense(log: DecisionLog) -> None:
+    log.append_many("whynot", drafts(150))
+    log.append_many("whynot", drafts(3, start=150))
+    events = list(log.events("whynot"))
+    assert [e.seq for e in events] == list(range(1, 154))
+    assert [e.data["n"] for e in events] == list(range(153))
+
+
+@pytest.mark.parametrize("after", [None, 0, 1, 99, 149, 150, 400])
+def test_events_after(log: DecisionLog, after: int | None) -> None:
+    log.append_many("whynot", drafts(150))
+    assert [e.seq for e in log.events("whynot", after)] == list(range((after or 0) + 1, 151))
+
+
+def test_events_end_at_the_head_of_the_call(log: DecisionLog) -> None:
+    log.append_many("whynot", drafts(2))
+    reading = log.events("whynot")
+    log.append_many("whynot", drafts(2, start=2))
+    assert len(list(reading)) == 2
+
+
+def test_unknown_and_empty_spaces(log: DecisionLog) -> None:
+    assert log.head("whynot") is None
+    assert list(log.events("whynot")) == []
+    assert log.append_many("whynot", []) == []
+    assert log.head("whynot") is None
+    log.append("other", "note", actor="alice")
+    assert log.head("whynot") is None
+
+
+def test_spaces_are_apart(log: DecisionLog) -> None:
+    one = log.append("one", "note", actor="alice", id="same", time=WHEN)
+    two = log.append("two", "note", actor="alice", id="same", time=WHEN)
+    assert one.oid != two.oid, "their geneses differ"
+    assert (one.seq, two.seq) == (1, 1)
+
+
+@pytest.mark.parametrize("space", ["", "Upper", "a..b", "a/b", "x.lock", "-a", "a" * 64, "a\n"])
+def test_names_that_are_none(log: DecisionLog, space: str) -> None:
+    for call in (lambda: log.append(space, "note"), lambda: log.head(space), lambda: log.events(space)):
+        with pytest.raises(Misuse):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"type": "two words"}, "type"),
+        ({"subject": "a\nb"}, "subject"),
+        ({"actor": " x"}, "Actor"),
+        ({"id": "two words"}, "Event-Id"),
+        ({"time": datetime(1969, 12, 31, tzinfo=UTC)}, "Time"),
+        ({"data": {"k": 2**60}}, "data"),
+        ({"data": {"k": float("inf")}}, "data"),
+        ({"data": {"k": object()}}, "data"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_and_leaves_nothing(
+    log: DecisionLog, arguments: dict[str, object], field: str
+) -> None:
+    with pytest.raises(BadEvent) as caught:
+        log.append("whynot", **({"type": "note", "actor": "alice"} | arguments))  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert log.head("whynot") is None
+
+
+def test_too_much_is_refused_and_leaves_nothing(log: DecisionLog) -> None:
+    log.append("whynot", "note", actor="alice")
+    head = log.head("whynot")
+    with pytest.raises(Rejected, match="bytes") as caught:
+        log.append("whynot", "note", {"bulk": "x" * 70_000}, actor="alice")
+    assert caught.value.code == "too-large"
+    with pytest.raises(Rejected) as caught:
+        log.append_many("whynot", drafts(10_001))
+    assert caught.value.code == "too-large"
+    assert log.head("whynot") == head
+    log.append("whynot", "note", {"bulk": "x" * 60_000}, actor="alice")
+
+
+def test_a_batch_is_all_or_nothing(log: DecisionLog) -> None:
+    log.append_many("whynot", drafts(2))
+    head = log.head("whynot")
+    oversized = Draft(type="note", data={"x": "x" * 70_000}, actor="alice", id="big", time=WHEN)
+    with pytest.raises(Rejected):
+        log.append_many("whynot", [*drafts(2, start=2), oversized])
+    assert log.head("whynot") == head
+
+
+def test_the_expected_head(log: DecisionLog) -> None:
+    one = log.append("whynot", "note", actor="alice", expected="absent")
+    two = log.append("whynot", "note", actor="alice", expected=Head(1, one.oid))
+    for wrong in (Head(1, one.oid), Head(2, one.oid), "absent"):
+        with pytest.raises(HeadMoved) as caught:
+            log.append("whynot", "note", actor="alice", expected=wrong)
+        assert caught.value.head == Head(2, two.oid)
+        assert caught.value.code == "non-fast-forward"
+    with pytest.raises(HeadMoved) as caught:
+        log.append("other", "note", actor="alice", expected=Head(1, one.oid))
+    assert caught.value.head is None
+    assert log.head("other") is None
+
+
+def test_a_retry_is_answered_with_the_original(log: DecisionLog) -> None:
+    first = log.append("whynot", "note", {"n": 1}, actor="alice", id="once", expected="absent")
+    log.append("whynot", "note", actor="alice")
+    again = log.append("whynot", "note", {"n": 1.0}, actor="alice", id="once", expected="absent")
+    assert again == first
+    batch = log.append_many("whynot", drafts(3))
+    assert log.append_many("whynot", drafts(3)) == batch
+    assert [e.seq for e in log.events("whynot")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("other", [{"data": {"n": 2}}, {"type": "other"}, {"subject": "x"}, {"actor": "bob"}])
+def test_an_id_is_never_two_events(log: DecisionLog, other: dict[str, object]) -> None:
+    said = {"type": "note", "data": {"n": 1}, "actor": "alice"}
+    first = log.append("whynot", id="once", **said)  # type: ignore[arg-type]
+    with pytest.raises(Rejected, match=f"seq {first.seq}") as caught:
+        log.append("whynot", id="once", **(said | other))  # type: ignore[arg-type]
+    assert caught.value.code == "duplicate-event"
+
+
+def test_a_batch_half_known_or_with_an_id_twice_is_refused(log: DecisionLog) -> None:
+    log.append_many("whynot", drafts(2))
+    for batch in (drafts(3), [*drafts(1, start=7), *drafts(1, start=7)]):
+        with pytest.raises(Rejected) as caught:
+            log.append_many("whynot", batch)
+        assert caught.value.code == "duplicate-event"
+    assert [e.seq for e in log.events("whynot")] == [1, 2]
+
+
+def test_an_older_handle_reads_what_a_newer_one_wrote(make: Make) -> None:
+    old, new = make(), make()
+    assert old.head("whynot") is None
+    made = new.append("whynot", "note", actor="alice")
+    assert old.head("whynot") == Head(1, made.oid)
+    assert list(old.events("whynot")) == [made]
+    assert new.append_many("whynot", drafts(200))[-1] == list(old.events("whynot"))[-1]
+
+
+def test_racing_threads_get_contiguous_batches(make: Make) -> None:
+    def write(name: int) -> None:
+        log = make()
+        for turn in range(5):
+            log.append_many("whynot", drafts(3, start=1000 * name + 10 * turn))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = list(make().events("whynot"))
+    assert [e.seq for e in events] == list(range(1, 61))
+    numbers = [int(str(e.data["n"])) for e in events]
+    for start in range(0, 60, 3):
+        assert numbers[start : start + 3] == [numbers[start], numbers[start] + 1, numbers[start] + 2]
+
+
+def test_the_same_events_have_the_same_oids_everywhere(tmp_path: Path) -> None:
+    heads: set[Head | None] = set()
+    for log in (MemoryLog(), GitLog(tmp_path / "a.git"), GitLog(tmp_path / "b.git")):
+        batch = drafts(120)
+        log.append("whynot", "note", {"k": 1.0}, actor="Ada <ada@example.org>", id="x", time=WHEN)
+        for one in batch[:5]:
+            log.append_many("whynot", [one])
+        log.append_many("whynot", batch[5:])
+        heads.add(log.head("whynot"))
+    assert len(heads) == 1
+
+
+def test_two_processes_on_one_repo(tmp_path: Path) -> None:
+    script = """
+import sys
+from shardd.storage.gitlog import GitLog
+log = GitLog(sys.argv[1])
+for n in range(20):
+    log.append("whynot", "note", {"by": sys.argv[2], "n": n}, actor="alice", id=f"{sys.argv[2]}-{n}")
+"""
+    repo = tmp_path / "shared.git"
+    running = [subprocess.Popen([sys.executable, "-c", script, str(repo), name]) for name in ("one", "two")]
+    assert [each.wait(60) for each in running] == [0, 0]
+    events: list[Event] = list(GitLog(repo).events("whynot"))
+    assert [e.seq for e in events] == list(range(1, 41))
+    for name in ("one", "two"):
+        assert [e.data["n"] for e in events if e.data["by"] == name] == list(range(20))
