@@ -268,7 +268,7 @@ def _events(
             raise Rejected(
                 error.code,
                 f"commit {short}: {error.message}",
-                error.remedy or "mend it with `git commit --amend --allow-empty`",
+                error.remedy or "amend the commit: `git commit --amend --allow-empty`",
             ) from None
         event = written.event
         if written.parents != (at.oid,):

@@ -1,0 +1,1 @@
+"""Stock git and stock ssh against the real server."""
