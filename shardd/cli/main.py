@@ -1,6 +1,6 @@
 """`shardd`: where a command goes, from where it is called.
 
-    init, serve             here
+    init, serve, demo       here
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
     in a clone              from what was fetched, or to the server of its remote, over ssh
@@ -66,6 +66,11 @@ def _main(argv: list[str]) -> int:
         from shardd.version import VERSION
 
         print(f"shardd {VERSION}")
+        return 0
+    if words == ["demo"]:
+        from shardd.cli.demo import demo
+
+        demo()
         return 0
     if where.server is None and (where.dir is not None or not words or words[0] in ("init", "serve", "-h", "--help")):
         from shardd.cli import host
