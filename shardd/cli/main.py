@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shardd.cli.terminal import Terminal
 from shardd.errors import Misuse, SharddError
 
 _GLOBAL = ("--dir", "--server", "--as")
@@ -27,20 +28,6 @@ class Where:
     dir: str | None
     server: str | None
     acting_as: str | None
-
-
-class Terminal:
-    """Standard output and standard error."""
-
-    def out(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
-
-    def flush(self) -> None:
-        sys.stdout.flush()
-
-    def err(self, line: str) -> None:
-        sys.stdout.flush()
-        sys.stderr.write(line + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,11 +13,14 @@ from shardd.core.wire import printable
 class Answer:
     """lines: for people, without newlines; values: for programs, one JSON value a line. Either may be a stream.
 
+    coloured: the lines for a terminal that shows colours, if they differ; long: worth a pager there
     live: whoever reads waits for each line, as it answers one that was sent
     """
 
     lines: Iterable[str]
     values: Iterable[Json]
+    coloured: Iterable[str] | None = None
+    long: bool = False
     live: bool = False
 
 

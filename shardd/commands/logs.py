@@ -118,16 +118,32 @@ def _appended(event: Event) -> Json:
 
 def show_log(events: Iterator[Event]) -> Answer:
     """A line for each event, or its CloudEvents-like JSON."""
-    # One iterator behind both: whoever prints takes either the lines or the values.
-    return Answer((line(event) for event in events), (value(event) for event in events))
+    # One iterator behind all three: whoever prints takes one of them.
+    return Answer(
+        lines=(line(event) for event in events),
+        values=(value(event) for event in events),
+        coloured=(line(event, _COLOURS) for event in events),
+        long=True,
+    )
 
 
-def line(event: Event) -> str:
-    """One event on one line: number, time, actor, type, subject, data."""
+_PLAIN = ("", "", "", "", "")
+_COLOURS = ("\033[33m", "\033[2m", "\033[36m", "\033[1m", "\033[0m")
+
+
+def line(event: Event, colours: tuple[str, str, str, str, str] = _PLAIN) -> str:
+    """One event on one line: number, time, actor, type, subject, data. colours: of the first four, and their end."""
+    number, when, who, what, end = colours
     about = f": {event.subject}" if event.subject else ""
     data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":")) if event.data else ""
-    when = event.time.strftime("%Y-%m-%d %H:%M:%S")
-    return printable(f"{event.seq:>6}  {when}  {event.actor:<12}  {event.type}{about}  {data}".rstrip())
+    parts = (
+        f"{number}{event.seq:>6}{end}",
+        f"{when}{event.time:%Y-%m-%d %H:%M:%S}{end}",
+        f"{who}{printable(event.actor):<12}{end}",
+        f"{what}{printable(event.type + about)}{end}",
+        printable(data),
+    )
+    return "  ".join(part for part in parts if part)
 
 
 def value(event: Event) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -30,6 +31,10 @@ class Voice(Protocol):
 
     def flush(self) -> None: ...
 
+    def paged(self, *, long: bool) -> AbstractContextManager[bool]:
+        """Says whether colours may be used; on a terminal, what is long goes through a pager."""
+        ...
+
 
 def speak(
     parser: Parser, words: Sequence[str], run: Callable[[object], Answer], voice: Voice, *, reach: str = "shardd"
@@ -47,8 +52,10 @@ def speak(
             for value in answer.values:
                 _out(voice, encoded(value), answer)
         else:
-            for line in answer.lines:
-                _out(voice, line, answer)
+            with voice.paged(long=answer.long) as colours:
+                lines = answer.coloured if colours and answer.coloured is not None else answer.lines
+                for line in lines:
+                    _out(voice, line, answer)
     except HelpAsked as asked:
         voice.out(asked.text.rstrip("\n"))
     except SharddError as error:

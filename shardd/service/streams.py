@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import asyncssh
 
@@ -88,6 +89,9 @@ class ClientVoice:
     def err(self, line: str) -> None:
         self.flush()
         self._say(self._process.stderr, f"{line}\n".encode("utf-8", "replace"))
+
+    def paged(self, *, long: bool) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def flush(self) -> None:
         if self._pending:
