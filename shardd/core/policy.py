@@ -143,6 +143,7 @@ def decide(facts: PushFacts) -> Decision:
             principal = _who(facts)
             match each.ref:
                 case SpaceRef(space):
+                    _not_symbolic(each)
                     if each.space is None:
                         raise Rejected("no-such-space", f"nothing is known about {facts.repo}/{space}")
                     events[each.change.ref] = _space_change(facts, each, each.space, principal, space)
@@ -169,7 +170,6 @@ def _who(facts: PushFacts) -> str:
 
 def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, principal: str, name: str) -> Sequence[Event]:
     label = f"{facts.repo}/{name}"
-    _not_symbolic(each)
     if space.head is None:
         raise Rejected(
             "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"

@@ -13,6 +13,7 @@ where the test does not expect it raises, with all that was said.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from typing import IO
 
 DEADLINE = 30.0  # seconds after which anything that is waited for counts as lost
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+ZERO = "0" * 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +346,16 @@ class Actor:
     def push(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
         """A push that must succeed."""
         return self.tries_to_push(*words, env=env).must()
+
+    def push_by_hand(self, garden: Garden, *updates: tuple[str, str, str]) -> Result:
+        """A push that no git would send: (old, new, ref) as they are, and a pack of nothing."""
+        lines = b""
+        for i, (old, new, ref) in enumerate(updates):
+            line = f"{old} {new} {ref}".encode() + (b"" if i else b"\0report-status")
+            lines += b"%04x" % (len(line) + 4) + line
+        pack = b"PACK" + (2).to_bytes(4, "big") + (0).to_bytes(4, "big")
+        pack += hashlib.sha1(pack).digest()
+        return self.try_ssh(f"git-receive-pack '/{garden.repo}.git'", input=lines + b"0000" + pack)
 
     def pull(self) -> None:
         self.git("pull", "--quiet", "--rebase")
