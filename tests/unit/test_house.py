@@ -28,7 +28,7 @@ CORE_STDLIB = {
     "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools",
     "hashlib", "itertools", "json", "math", "operator", "re", "types", "typing", "unicodedata", "uuid",
 }  # fmt: skip
-CORE_LIBRARIES = {"msgspec", "rfc8785"}
+CORE_LIBRARIES = {"immutables", "msgspec", "rfc8785"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,33 @@
+"""conflict.reopened: nothing about the page is settled any more, under any of its keys."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shardd.core.kinds.kind import Kind, Line, NoEffect, PageKey, Ref
+from shardd.core.stamp import Stamp
+from shardd.core.state import CoordinationState
+
+
+class ConflictReopened(msgspec.Struct, frozen=True, kw_only=True):
+    page: PageKey
+    reason: Line | None = None
+
+
+def effect(state: CoordinationState, data: ConflictReopened, by: Stamp) -> CoordinationState | NoEffect:
+    settled = state.settled
+    for key in state.page(data.page):
+        if key in settled:
+            settled = settled.delete(key)
+    if settled is state.settled:
+        return NoEffect(f"nothing about {data.page} is settled")
+    return msgspec.structs.replace(state, settled=settled)
+
+
+KIND = Kind(
+    name="conflict.reopened",
+    data=ConflictReopened,
+    effect=effect,
+    about=lambda data: (Ref("page", data.page),),
+    summary=lambda data: f"{data.page}: conflict reopened" + (f": {data.reason}" if data.reason else ""),
+)

@@ -1,0 +1,37 @@
+"""conflict.settled: one shard's version of a page is canonical. The others stay; settled again, the newer counts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, PageKey, Ref
+from shardd.core.stamp import Stamp
+from shardd.core.state import CoordinationState, Settlement
+
+
+class ConflictSettled(msgspec.Struct, frozen=True, kw_only=True):
+    """key: which of the page's keys in that shard, where it has several of them"""
+
+    page: PageKey
+    shard: Name
+    key: PageKey | None = None
+    reason: Line | None = None
+
+
+def effect(state: CoordinationState, data: ConflictSettled, by: Stamp) -> CoordinationState | NoEffect:
+    row = Settlement(data.page, data.shard, data.key, data.reason, by)
+    return msgspec.structs.replace(state, settled=state.settled.set(data.page, row))
+
+
+def summary(data: ConflictSettled) -> str:
+    which = data.shard if data.key is None else f"{data.shard} ({data.key})"
+    return f"{data.page}: {which} is canonical" + (f": {data.reason}" if data.reason else "")
+
+
+KIND = Kind(
+    name="conflict.settled",
+    data=ConflictSettled,
+    effect=effect,
+    about=lambda data: (Ref("page", data.page),),
+    summary=summary,
+)

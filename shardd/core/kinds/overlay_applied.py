@@ -1,0 +1,32 @@
+"""overlay.applied: the drafted text lies on top of its page, above those applied before."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.overlay_status import moved
+from shardd.core.stamp import Stamp
+from shardd.core.state import CoordinationState
+
+
+class OverlayApplied(msgspec.Struct, frozen=True, kw_only=True):
+    overlay: Name
+    reason: Line | None = None
+
+
+def effect(state: CoordinationState, data: OverlayApplied, by: Stamp) -> CoordinationState | NoEffect:
+    return moved(state, data.overlay, "applied", by)
+
+
+def summary(data: OverlayApplied) -> str:
+    return f"overlay {data.overlay} applied" + (f": {data.reason}" if data.reason else "")
+
+
+KIND = Kind(
+    name="overlay.applied",
+    data=OverlayApplied,
+    effect=effect,
+    about=lambda data: (Ref("overlay", data.overlay),),
+    summary=summary,
+)
