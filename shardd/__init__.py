@@ -1,1 +1,85 @@
-"""shardd: an append-only, totally ordered event log per space, kept in git, with one append authority at a time."""
+"""shardd: an append-only, totally ordered event log per space, kept in git, with one append authority at a time.
+
+What to import is listed below, and comes in when it is first used: the command line starts without all of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, SharddError, Unavailable
+from shardd.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from shardd.core.event import Draft, Event, Head
+    from shardd.core.fold import Reducer, fold
+    from shardd.core.kinds.default import DEFAULT_KINDS
+    from shardd.core.kinds.kind import Kind
+    from shardd.core.lease import Lease
+    from shardd.core.state import CoordinationState
+    from shardd.storage.gitlog import GitLog
+    from shardd.storage.log import DecisionLog
+    from shardd.storage.memory import MemoryLog
+    from shardd.wiki.folder_shard import FolderShard
+    from shardd.wiki.git_shard import GitTreeShard
+    from shardd.wiki.shard import DictShard, Shard
+    from shardd.wiki.space import InformationSpace
+
+__all__ = [
+    "DEFAULT_KINDS",
+    "BadEvent",
+    "CoordinationState",
+    "Corrupt",
+    "DecisionLog",
+    "DictShard",
+    "Draft",
+    "Event",
+    "FolderShard",
+    "GitLog",
+    "GitTreeShard",
+    "Head",
+    "HeadMoved",
+    "InformationSpace",
+    "Kind",
+    "Lease",
+    "MemoryLog",
+    "Misuse",
+    "Reducer",
+    "Rejected",
+    "Shard",
+    "SharddError",
+    "Unavailable",
+    "__version__",
+    "fold",
+]
+
+_HOMES = {
+    "CoordinationState": "core.state",
+    "DEFAULT_KINDS": "core.kinds.default",
+    "DecisionLog": "storage.log",
+    "DictShard": "wiki.shard",
+    "Draft": "core.event",
+    "Event": "core.event",
+    "FolderShard": "wiki.folder_shard",
+    "GitLog": "storage.gitlog",
+    "GitTreeShard": "wiki.git_shard",
+    "Head": "core.event",
+    "InformationSpace": "wiki.space",
+    "Kind": "core.kinds.kind",
+    "Lease": "core.lease",
+    "MemoryLog": "storage.memory",
+    "Reducer": "core.fold",
+    "Shard": "wiki.shard",
+    "fold": "core.fold",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'shardd' has no attribute {name!r}")
+    return getattr(import_module(f"shardd.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -68,7 +68,7 @@ class Person:
         ]  # fmt: skip
         shims = self.home / "bin"
         shims.mkdir(exist_ok=True)
-        for name, words in (("ssh", ssh), ("shardd", _SHARDD)):
+        for name, words in (("ssh", ssh), ("shardd", _SHARDD), ("python", [sys.executable])):
             shim = shims / name
             if not shim.exists():
                 shim.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
@@ -119,19 +119,21 @@ def _story(alice: Person, bob: Person, mallory: Person) -> None:
     _say("alice takes the lease, and appends with git alone")
     alice.run("ssh 127.0.0.1 lease acquire garden/whynot", says="epoch 1")
     alice.run(_event("shard.attached: garden", '{"shard":"garden"}'), at="garden")
-    alice.run(_event("page.bound: Home", '{"keys":["garden/Home","why/Home"]}'), at="garden")
+    alice.run(_event("shard.attached: why", '{"shard":"why"}'), at="garden")
+    alice.run(_event("page.bound: Home", '{"page":"Home","same_as":"Start"}'), at="garden")
     alice.run("git push -q", at="garden")
 
     _say("bob may append, but it is not his turn: he is told whose it is, and what to do")
-    bob.run(_event("remark.added: Home", '{"text":"which one is canonical?"}'), at="garden")
+    bob.run(_event("remark.added: Home", '{"remark":"r1","page":"Home","text":"which one is canonical?"}'), at="garden")
     bob.run("git pull -q --rebase && git push", at="garden", fails=True, says="not-holder: alice holds the lease")
 
     _say("alice hands over; bob resumes from the head")
     alice.run("shardd lease transfer bob --reason 'off to lunch'", at="garden", says="bob holds")
     bob.run("git push -q", at="garden")
-    alice.run(_event("page.bound: Late", '{"keys":["garden/Late","why/Late"]}'), at="garden")
+    alice.run(_event("page.bound: Late", '{"page":"Late"}'), at="garden")
     alice.run("git pull -q --rebase && git push", at="garden", fails=True, says="not-holder: bob holds the lease")
-    bob.run('shardd append remark.added Late --body \'{"text":"so can a command"}\'', at="garden")
+    settled = shlex.quote('{"page":"Home","shard":"garden"}')
+    bob.run(f"shardd append conflict.settled Home --body {settled}", at="garden")
     bob.run("ssh 127.0.0.1 lease release garden/whynot")
 
     _say("mallory holds the lease for once, and still cannot rewrite history")
@@ -149,12 +151,36 @@ def _story(alice: Person, bob: Person, mallory: Person) -> None:
     _say("bob reads the log with stock git, and folds it")
     bob.run("git pull -q", at="garden")
     log = bob.run("git log --reverse --format='%h %an: %s' spaces/whynot", at="garden")
-    if [line.split()[1] for line in log.split("\n")] != ["shardd:", "alice:", "alice:", "bob:", "bob:"]:
-        raise NotAsToldError("the log is not genesis, alice, alice, bob, bob")
+    if [line.split()[1] for line in log.split("\n")] != ["shardd:", "alice:", "alice:", "alice:", "bob:", "bob:"]:
+        raise NotAsToldError("the log is not genesis, thrice alice, twice bob")
     # Commits made by hand leave the number out, it follows from the parent; what shardd writes says it.
-    bob.run("git log -1 --format='%(trailers:key=Seq,valueonly,separator=)' spaces/whynot", at="garden", says="4")
+    bob.run("git log -1 --format='%(trailers:key=Seq,valueonly,separator=)' spaces/whynot", at="garden", says="5")
     bob.run("shardd log", at="garden", says="remark.added: Home")
+    bob.run("shardd fold", at="garden", says="Home: garden is canonical")
     bob.run("shardd lease history", at="garden", says="by alice: off to lunch")
+
+    _say("bob looks at the pages themselves, through what was decided about them")
+    for shard, page, text in (("garden", "Home", "Welcome to the garden."), ("why", "Start", "Welcome.")):
+        (bob.home / "pages" / shard).mkdir(parents=True)
+        (bob.home / "pages" / shard / f"{page}.md").write_text(text)
+    (bob.home / "union.py").write_text(_UNION)
+    bob.run("cat union.py")
+    bob.run("python union.py", says="seq 5 bob conflict.settled")
+
+
+_UNION = """\
+from shardd import FolderShard, GitLog, InformationSpace
+
+space = InformationSpace("whynot", store=GitLog("garden"))
+for shard in ("garden", "why"):
+    space.mount(shard, FolderShard(f"pages/{shard}"))
+for page in space.union():
+    print(" = ".join(page.keys), "| canonical:", page.canonical and page.canonical.shard)
+    for version in page.versions:
+        print("  ", version.shard, version.key, repr(version.text()))
+for event in space.explain("Home"):
+    print("seq", event.seq, event.actor, event.type)
+"""
 
 
 def _event(subject: str, data: str) -> str:

@@ -12,9 +12,12 @@ from shardd.commands.answer import Answer
 from shardd.commands.grammar import Parser, Words, integer, new_parser
 from shardd.commands.logs import show_log
 from shardd.commands.speak import Voice, speak
+from shardd.commands.states import add_at, diff_in, fold_in
+from shardd.errors import Misuse
 from shardd.storage.gitlog import GitLog
+from shardd.storage.travel import Point, parse_point
 
-NAMES = frozenset({"log", "setup"})
+NAMES = frozenset({"diff", "fold", "log", "setup"})
 
 
 class LocalCommand(Protocol):
@@ -30,6 +33,26 @@ class Log:
         return show_log(GitLog(clone.top).events(clone.named(self.space), after=self.after))
 
 
+@dataclass(frozen=True, slots=True)
+class Fold:
+    space: str | None
+    at: Point | None
+
+    def answer(self, clone: Clone) -> Answer:
+        return fold_in(clone.top, clone.named(self.space), self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    points: list[str]
+
+    def answer(self, clone: Clone) -> Answer:
+        if not 2 <= len(self.points) <= 3:
+            raise Misuse("name two points: `shardd diff [SPACE] SEQ SEQ`")
+        space = clone.named(self.points[0] if len(self.points) == 3 else None)
+        return diff_in(clone.top, space, parse_point(self.points[-2]), parse_point(self.points[-1]))
+
+
 def run(words: Sequence[str], voice: Voice) -> int:
     """Run one command in the clone we stand in; the exit status."""
     clone = Clone.here()
@@ -42,5 +65,10 @@ def grammar() -> Parser:
     log = choices.command("log", Log, "show the events of a space, as last fetched")
     log.add_argument("space", metavar="SPACE", nargs="?")
     log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
+    fold = choices.command("fold", Fold, "show what the events of a space come to, as last fetched")
+    fold.add_argument("space", metavar="SPACE", nargs="?")
+    add_at(fold)
+    diff = choices.command("diff", Diff, "show what changed between two points of a space")
+    diff.add_argument("points", metavar="[SPACE] SEQ SEQ", nargs="+", help="a point is a SEQ, an OID or a TIME")
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return parser

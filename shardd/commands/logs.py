@@ -15,6 +15,8 @@ from shardd.commands.grammar import Words, integer
 from shardd.commands.speak import encoded
 from shardd.core.canonical import Json, decode_data
 from shardd.core.event import Data, Event, format_time, parse_time
+from shardd.core.kinds.default import DEFAULT_KINDS
+from shardd.core.kinds.registry import Known
 from shardd.core.names import Address, space_ref
 from shardd.core.roles import Role
 from shardd.core.wire import printable
@@ -132,10 +134,13 @@ _COLOURS = ("\033[33m", "\033[2m", "\033[36m", "\033[1m", "\033[0m")
 
 
 def line(event: Event, colours: tuple[str, str, str, str, str] = _PLAIN) -> str:
-    """One event on one line: number, time, actor, type, subject, data. colours: of the first four, and their end."""
+    """One event on one line: number, time, actor, type, and what it says. colours: of the first four, and their end."""
     number, when, who, what, end = colours
     about = f": {event.subject}" if event.subject else ""
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":")) if event.data else ""
+    if isinstance(DEFAULT_KINDS.read(event), Known):
+        data = DEFAULT_KINDS.summary(event)
+    else:
+        data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":")) if event.data else ""
     parts = (
         f"{number}{event.seq:>6}{end}",
         f"{when}{event.time:%Y-%m-%d %H:%M:%S}{end}",

@@ -10,7 +10,7 @@ import pytest
 
 from shardd.core.kinds.default import DEFAULT_KINDS
 
-README = (Path(__file__).parents[2] / "README.wiki.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text().partition("## The information space")[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
