@@ -22,12 +22,14 @@ from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage.clock import SystemTime
 from shardd.storage.repository import Repository, first_parent
 
+_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS head (space TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS event (
         space TEXT, id TEXT, seq INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY (space, id)
     ) WITHOUT ROWID""",
+    f"PRAGMA user_version = {_VERSION}",
 )
 _LOOKUP = 500  # ids in one query, below SQLite's limit on parameters
 _PART = 2_000  # commits in one transaction
@@ -155,6 +157,8 @@ class EventIndex:
         connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous = OFF")
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+                raise sqlite3.DatabaseError("of another version")  # and made anew like a damaged one
             with contextlib.suppress(sqlite3.OperationalError):
                 if connection.execute("SELECT id FROM boot").fetchone() == (self._boot,) and self._boot:
                     return connection

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -25,9 +26,14 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS space (
         space TEXT PRIMARY KEY, tenancy BLOB NOT NULL, journal TEXT, entry BLOB, frozen TEXT
     ) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, uptime INTEGER, time INTEGER)",
+    """CREATE TABLE IF NOT EXISTS clock (
+        one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, uptime INTEGER, time INTEGER
+    )""",
     f"PRAGMA user_version = {_VERSION}",
 )
+
+
+_Row: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,8 @@ class LeaseStore:
                     record.frozen,
                 ),
             )
-            # Two spaces may save out of the order in which they read the clock; the mark never goes back. After a reboot
-            # with the clock set back its time stays, but must from now on be counted from this boot, or it stands still.
+            # Two spaces may save out of the order in which they read the clock; the mark never goes back. After a
+            # reboot with the clock set back its time stays, but must be counted from this boot on, or it stands still.
             connection.execute(
                 "INSERT INTO clock VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, "
                 "uptime = excluded.uptime, time = excluded.time WHERE excluded.time > clock.time "
@@ -84,20 +90,20 @@ class LeaseStore:
             connection.execute("COMMIT")
         reached(Point.AFTER_STORE)
 
-    def _look(self, query: str, *parameters: str) -> tuple[str, ...] | None:
+    def _look(self, query: str, *parameters: str) -> _Row | None:
         """One row. A file that is missing, or that a crash left without its tables, holds none."""
         if not self._path.exists():
             return None
         with self._open() as connection:
             if self._version(connection) == 0:
                 return None
-            found: tuple[str, ...] | None = connection.execute(query, parameters).fetchone()
+            found: _Row | None = connection.execute(query, parameters).fetchone()
             return found
 
-    def _record(self, row: tuple[str, ...]) -> Record:
+    def _record(self, row: _Row) -> Record:
         tenancy, journal, entry, frozen = row
         try:
-            return Record(msgspec.json.decode(tenancy, type=Tenancy), journal, entry, frozen)  # type: ignore[arg-type]
+            return Record(msgspec.json.decode(tenancy, type=Tenancy), journal, entry, frozen)
         except msgspec.DecodeError as error:
             raise Corrupt(f"{self._path} holds a lease that does not read: {error}", _MEND) from None
 
