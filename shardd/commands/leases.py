@@ -12,11 +12,10 @@ from shardd.commands.context import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
-from shardd.core.journal import decode_entry
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS, left_text, stamp
-from shardd.core.names import SPACES, Address, check_principal, check_repo, lease_ref
+from shardd.core.names import SPACES, Address, check_principal, check_repo
 from shardd.core.roles import Role
-from shardd.errors import BadEvent, Corrupt, Rejected
+from shardd.errors import Rejected
 from shardd.storage.authority import Changed, EmbeddedAuthority
 from shardd.storage.facts import Standing
 
@@ -179,13 +178,7 @@ class History:
         rows: list[list[str]] = []
         values: list[Json] = []
         with context.space(self.address, Role.READ) as authority:
-            repository = authority.place.repository
-            newest = repository.read_ref(lease_ref(self.address.space))
-            for oid, raw in repository.history(newest) if newest else ():
-                try:
-                    entry = decode_entry(raw)
-                except BadEvent as error:
-                    raise Corrupt(f"the lease journal of {self.address}, commit {oid}: {error.message}") from None
+            for entry in authority.history(self.address.space):
                 tenure, head = entry.tenure, entry.resumed_at
                 rows.append(
                     [

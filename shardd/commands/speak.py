@@ -14,6 +14,7 @@ from shardd.commands.grammar import HelpAsked, Parser, parse
 from shardd.core.canonical import Json
 from shardd.core.wire import printable
 from shardd.errors import SharddError
+from shardd.storage.seams import Point, reached
 
 log = logging.getLogger("shardd.command")
 
@@ -56,6 +57,8 @@ def speak(
                 lines = answer.coloured if colours and answer.coloured is not None else answer.lines
                 for line in lines:
                     _out(voice, line, answer)
+        voice.flush()
+        reached(Point.AFTER_ANSWER)
     except HelpAsked as asked:
         voice.out(asked.text.rstrip("\n"))
     except SharddError as error:

@@ -17,10 +17,10 @@ so an entry that a crash kept from being published is written again, identically
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardd.core.codec import GENESIS_IDENTITY
-from shardd.core.event import Head, check_seq, parse_time
+from shardd.core.event import Head, check_seq, has_control, parse_time
 from shardd.core.lease import Ended, Reason, Tenure, stamp
 from shardd.core.names import is_id, is_oid
 from shardd.core.objects import build_commit, empty_tree_for, parse_commit
@@ -36,6 +36,12 @@ class Entry:
 
     tenure: Tenure
     resumed_at: Head
+
+
+def entry_of(tenure: Tenure, head: Head) -> Entry:
+    """The entry to publish: the text as one line of at most 200 characters, none of them a control character."""
+    text = " ".join("".join(" " if has_control(c) else c for c in tenure.text).split())
+    return Entry(replace(tenure, text=text[:200].rstrip()), head)
 
 
 def encode_entry(entry: Entry, *, parent: str | None) -> bytes:

@@ -15,7 +15,7 @@ Times are integer milliseconds of the lease clock (see storage/clock.py), never 
 
     now            free                held by me           held by another
     Acquire        next epoch          not-holder           not-holder (or wait in line)
-    Renew          not-holder          same epoch, later    not-holder
+    Renew          not-holder          same epoch, anew     not-holder
     Release        not-holder          ended                not-holder
     Transfer       not-holder          next epoch for `to`  not-holder
     Grant          next epoch          next epoch if force  next epoch if force
@@ -37,6 +37,8 @@ MAX_TTL_MS = 30 * 24 * 3_600_000
 BAR_MS = 60_000
 WAITER_SILENCE_MS = 5_000
 """A waiter that has not asked again for this long has gone away and loses its place."""
+WAITER_FRESH_MS = 1_000
+"""A waiter that asks again within this time changes nothing that would have to be stored."""
 
 
 class Reason(StrEnum):
@@ -302,8 +304,8 @@ def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
     line = tenancy.waiters
     if ask.ticket is not None:
         place = next((i for i, w in enumerate(line) if w.ticket == ask.ticket), len(line))
-        me = Waiter(ask.ticket, ask.principal, now)
-        line = (*line[:place], me, *line[place + 1 :])
+        if place == len(line) or line[place].seen + WAITER_FRESH_MS <= now:
+            line = (*line[:place], Waiter(ask.ticket, ask.principal, now), *line[place + 1 :])
         if held is not None or place > 0:
             return Outcome(replace(tenancy, waiters=line), waiting=place)
         return _begin(_without(tenancy, ask.ticket), ask.principal, ask.ttl, ask.fenced, Reason.ACQUIRE, None, now)
@@ -330,9 +332,13 @@ def _revoke(tenancy: Tenancy, bar: int, text: str, now: int) -> Outcome:
     if held is None:
         return Outcome(tenancy)
     epoch = tenancy.epoch + 1
-    bars = (*(b for b in tenancy.bars if b[0] != held.holder), (held.holder, now + bar)) if bar > 0 else tenancy.bars
+    if bar > 0:
+        # Its other sessions leave the line too: they could not be served, and would only hold it up.
+        bars = (*(b for b in tenancy.bars if b[0] != held.holder), (held.holder, now + bar))
+        waiters = tuple(w for w in tenancy.waiters if w.principal != held.holder)
+        tenancy = replace(tenancy, bars=bars, waiters=waiters)
     return Outcome(
-        replace(tenancy, epoch=epoch, lease=None, ended=Ended.REVOKED, bars=bars),
+        replace(tenancy, epoch=epoch, lease=None, ended=Ended.REVOKED),
         Tenure(epoch, None, now, Reason.REVOKE, Ended.REVOKED, text),
     )
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from shardd.core.codec import Written, read_event
 from shardd.core.event import Event, Head
-from shardd.core.lease import Ended, Lease, not_holder
+from shardd.core.lease import Momentary, Tenancy, change, not_holder
 from shardd.core.limits import Limits
 from shardd.core.names import IntentRef, LeaseRef, NotesRef, Ref, SpaceRef
 from shardd.core.roles import Role, not_permitted
@@ -56,14 +56,13 @@ class Change:
 class SpaceFacts:
     """What is known of the space that a change is for.
 
-    head: None if nobody created the space; relation, commits: of the pushed commit, oldest first, the head excluded
+    head: None if nobody created the space; tenancy: as observed at PushFacts.now
+    relation, commits: of the pushed commit, oldest first, the head excluded
     known_ids: those of the pushed Event-Ids that the space already has, and where
     """
 
     head: Head | None
-    lease: Lease | None
-    epoch: int = 0
-    ended: Ended = Ended.FIRST
+    tenancy: Tenancy
     frozen: str | None = None
     relation: Relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
@@ -147,7 +146,7 @@ def decide(facts: PushFacts) -> Decision:
                     if each.space is None:
                         raise Rejected("no-such-space", f"nothing is known about {facts.repo}/{space}")
                     events[each.change.ref] = _space_change(facts, each, each.space, principal, space)
-                    if each.space.lease is None and facts.take_lease:
+                    if each.space.tenancy.lease is None and facts.take_lease:
                         momentary.append(space)
                 case NotesRef(owner):
                     _notes_change(facts, each, principal, owner)
@@ -189,7 +188,7 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
 
 def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role: Role) -> int:
     """The epoch that the push counts under, or Rejected where it is not this principal's turn."""
-    lease = space.lease
+    lease = space.tenancy.lease
     if lease is None and facts.take_lease:
         if facts.epoch is not None:
             raise Rejected(
@@ -197,11 +196,12 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
                 f"epoch {facts.epoch} of {label} is over and lease=acquire would begin another",
                 "push without `-o epoch`",
             )
-        return space.epoch + 1
+        return change(space.tenancy, Momentary(principal), facts.now, label=label).after.epoch
     if lease is None and facts.unleased:
-        return space.epoch
+        return space.tenancy.epoch
     if lease is None or lease.holder != principal:
-        raise not_holder(label, principal, lease, facts.now, ended=space.ended, may_append=role >= Role.APPEND)
+        ended = space.tenancy.ended
+        raise not_holder(label, principal, lease, facts.now, ended=ended, may_append=role >= Role.APPEND)
     if facts.epoch is not None and facts.epoch != lease.epoch:
         raise Rejected(
             "stale-epoch",
@@ -253,7 +253,8 @@ def _events(
     found: list[Event] = []
     at = head
     ids: dict[str, Head] = {}
-    fenced = space.lease is not None and space.lease.fenced and facts.epoch is None
+    lease = space.tenancy.lease
+    fenced = lease is not None and lease.fenced and facts.epoch is None
     for candidate in space.commits:
         short = candidate.oid[:12]
         if len(candidate.raw) > facts.limits.commit_bytes:

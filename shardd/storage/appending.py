@@ -28,7 +28,7 @@ def append_drafts(
     epoch: the one the pusher believes in; create: begin the space if nobody has
     """
     place = authority.place
-    with authority.hold([space]) as held:
+    with authority.hold([space], creating=create and authority.head(space) is None) as held:
         standing = held.standing(space)
         head = standing.head
         if head is not None:
@@ -46,7 +46,10 @@ def append_drafts(
         if head is None:
             head = held.create(space) if create else authority.existing(space)
         lease = standing.tenancy.lease
-        mine = lease.epoch if lease is not None and lease.holder == pusher.principal else None
+        mine = None
+        if lease is not None and lease.holder == pusher.principal and (epoch is not None or not lease.fenced):
+            # What a fenced lease takes, its holder must have meant for it: the epoch is not put into its mouth.
+            mine = lease.epoch
         batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
         decision = held.append(space, head, commits, pusher, epoch)

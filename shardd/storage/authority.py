@@ -11,7 +11,10 @@ leases. The order of writes carries the promise:
   answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the very same
   bytes before it does anything else, and the head cannot have moved meanwhile.
 - a push moves its refs last, after all that it needs is on disk. What its refusal would have left behind (objects) is
-  garbage that nothing names.
+  garbage that nothing names. The lease of a push that takes one for itself alone is stored before, and its journal
+  entry moves together with the log: a crash there costs an epoch, never an event.
+- where SQLite and the journal disagree in any other way (a lost or restored database, a restored repo), both are
+  believed in what they forbid: leases from before are over, and epochs go on above either.
 """
 
 from __future__ import annotations
@@ -19,25 +22,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from shardd.core.codec import genesis
 from shardd.core.event import Head
-from shardd.core.journal import Entry, decode_entry, encode_entry
-from shardd.core.lease import Ended, Lease, Momentary, Outcome, Tenancy, Tenure, Transition, change, observe
+from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
+from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
 from shardd.core.limits import Limits
 from shardd.core.names import check_space, lease_ref, space_ref
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept, Candidate, Change, Decision, Relation, decide
+from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
 from shardd.errors import BadEvent, Corrupt, Rejected
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
-from shardd.storage.facts import Place, Pusher, Standing, claimed_ids, gather_one, space_facts
+from shardd.storage.facts import Place, Pusher, Standing, append_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.locks import locked
-from shardd.storage.repository import Repository
+from shardd.storage.locks import HEAD, locked
+from shardd.storage.repository import Repository, first_parent
+from shardd.storage.seams import Point, reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,10 @@ class Changed:
     head: Head
     lease: Lease | None
     waiting: int | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome, head: Head) -> Changed:
+        return cls(outcome.after.epoch, head, outcome.after.lease, outcome.waiting)
 
 
 class Authority(Protocol):
@@ -60,12 +69,25 @@ class Authority(Protocol):
     def append(
         self, space: str, expected: Head, commits: Sequence[Candidate], *, principal: str, epoch: int | None
     ) -> Decision:
-        """Move the head from `expected` over `commits`, if the rules of a push accept that from `principal`."""
+        """Move the head from `expected` over `commits`, oldest first, if the rules of a push accept it of `principal`.
+
+        Rejected if nobody created the space; Misuse without commits
+        """
         ...
 
     def head(self, space: str) -> Head | None:
         """Where the space stands; None if it does not exist."""
         ...
+
+
+def no_such_space(label: str) -> Rejected:
+    return Rejected(
+        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
+    )
+
+
+def exists_already(label: str) -> Rejected:
+    return Rejected("exists", f"the space {label} exists already")
 
 
 class EmbeddedAuthority:
@@ -83,10 +105,11 @@ class EmbeddedAuthority:
         limits: Limits | None = None,
         source: TimeSource | None = None,
     ) -> None:
-        self.place = Place(repository, EventIndex(repository.state / "index.db"), label, rights, limits or Limits())
+        index = EventIndex(repository.state / "index.db")
+        limits = limits or Limits()
+        self.place = Place(repository=repository, index=index, label=label, rights=rights, limits=limits)
         self._source = source or SystemTime()
         self._store = LeaseStore(repository.state / "authority.db")
-        self._locks = repository.state / "locks"
 
     def head(self, space: str) -> Head | None:
         place = self.place
@@ -97,17 +120,26 @@ class EmbeddedAuthority:
         """Like head, but Rejected where there is none."""
         head = self.head(space)
         if head is None:
-            label = f"{self.place.label}/{space}"
-            raise Rejected(
-                "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
-            )
+            raise no_such_space(f"{self.place.label}/{space}")
         return head
 
     def standing(self, space: str) -> Standing:
         """How things stand just now, without a lock: for showing, and for a first look at a push."""
         record = self._store.load(check_space(space)) or Record(Tenancy(space))
         now = read(self._source, self._store.mark()).time
-        return Standing(space, self.head(space), observe(record.tenancy, now), record.frozen, now)
+        tenancy = observe(record.tenancy, now)
+        if tenancy.lease != record.tenancy.lease:
+            # An expiry that somebody is told of must be stored first, so that no clock can take it back.
+            with self.hold([space]) as held:
+                return held.standing(space)
+        return Standing(space, self.head(space), tenancy, record.frozen, now)
+
+    def history(self, space: str) -> Iterator[Entry]:
+        """The published journal, oldest first. Corrupt where it does not read."""
+        repository = self.place.repository
+        newest = repository.read_ref(lease_ref(check_space(space)))
+        for oid, raw in repository.history(newest) if newest else ():
+            yield self.entry(space, oid, raw)
 
     def change(self, space: str, transition: Transition) -> Changed:
         self.existing(space)
@@ -117,12 +149,13 @@ class EmbeddedAuthority:
     def append(
         self, space: str, expected: Head, commits: Sequence[Candidate], *, principal: str, epoch: int | None
     ) -> Decision:
+        self.existing(space)
         with self.hold([space]) as held:
             return held.append(space, expected, commits, Pusher(principal), epoch)
 
     def create(self, space: str) -> Head:
         """Begin a space with its genesis; Rejected if it exists."""
-        with self.hold([space]) as held:
+        with self.hold([space], creating=True) as held:
             return held.create(space)
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -132,15 +165,26 @@ class EmbeddedAuthority:
             held.freeze(space, message)
 
     @contextmanager
-    def hold(self, spaces: Iterable[str], *, also: Iterable[str] = ()) -> Iterator[Held]:
+    def hold(self, spaces: Iterable[str], *, also: Iterable[str] = (), creating: bool = False) -> Iterator[Held]:
         """All these spaces, locked against every other process until the block ends.
 
-        also: further locks to take, for refs that belong to no space; their names begin with `@`
+        also: further locks to take, for refs that belong to no space; creating: a space may be created meanwhile
         """
         names = [check_space(space) for space in spaces]
-        self._locks.mkdir(mode=0o700, exist_ok=True)
-        with locked(self._locks, [*names, *also]) as descriptors:
+        extra = [*also, HEAD] if creating else also
+        reached(Point.BEFORE_LOCK)
+        with locked(self.place.repository.locks, [*names, *extra]) as descriptors:
+            reached(Point.AFTER_LOCK)
             yield Held(self, self._store, self._source, names, descriptors)
+        reached(Point.BEFORE_ANSWER)
+
+    def entry(self, space: str, oid: str, raw: bytes) -> Entry:
+        """What a commit of the journal says, or Corrupt."""
+        try:
+            return decode_entry(raw)
+        except BadEvent as error:
+            path = self.place.repository.path
+            raise Corrupt(f"{lease_ref(space)} in {path}, commit {oid[:12]}: {error.message}") from None
 
 
 class Held:
@@ -171,22 +215,26 @@ class Held:
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._authority.existing(space)
         mark = self._clock()
+        reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
-        self._apply(space, outcome, head, mark)
-        after = outcome.after
-        return Changed(after.epoch, head, after.lease, outcome.waiting)
+        reached(Point.AFTER_DECIDE)
+        self._move(self._remember(space, outcome, head, mark))
+        return Changed.of(outcome, head)
 
     def create(self, space: str) -> Head:
+        """See EmbeddedAuthority.create; needs `creating`."""
         if self._authority.head(space) is not None:
-            raise Rejected("exists", f"the space {self._label(space)} exists already")
+            raise exists_already(self._label(space))
         raw = genesis(space)
         oid = commit_oid(raw)
+        ref = space_ref(space)
         self._repository.write_commits([raw])
-        self._repository.move_refs([RefMove(space_ref(space), None, oid)], locks=self._descriptors)
         checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
         if not checked_out or self._repository.read_ref(checked_out) is None:
-            # A clone checks out what HEAD names: the first space.
-            self._repository.git.run("symbolic-ref", "HEAD", space_ref(space))
+            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
+            # still names nothing, and the next space takes it over.
+            self._repository.point_head(ref)
+        self._move([RefMove(ref, None, oid)])
         return Head(0, oid)
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -198,71 +246,86 @@ class Held:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so."""
         place = self._authority.place
         standing = self.standing(space)
-        head = standing.head
-        known = {}
-        relation = Relation.EXTENDS if head == expected else Relation.FORKS
-        if head is not None and relation is Relation.EXTENDS:
-            known = place.index.find(self._repository, space, head.oid, claimed_ids(commits))
-        ref = space_ref(space)
-        change = Change(ref, expected.oid, commits[-1].oid)
-        facts = gather_one(place, pusher, change, standing, space_facts(standing, relation, commits, known), epoch)
+        oid = standing.head.oid if standing.head else ""
+        known = partial(place.index.find, self._repository, space, oid)
+        facts = append_facts(place, pusher, standing, expected, commits, known=known, epoch=epoch)
+        reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
+        reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
             self._repository.write_commits(commit.raw for commit in commits)
-            self._repository.move_refs([RefMove(ref, expected.oid, commits[-1].oid)], locks=self._descriptors)
+            self._move([RefMove(space_ref(space), expected.oid, commits[-1].oid)])
         return decision
 
     def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
-        """Carry out what `decide` accepted under these locks: leases for this push alone, then the refs."""
+        """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
+        mark = self._clock()
+        taken: list[tuple[str, Outcome, Head]] = []
         for space in accepted.momentary:
-            self.change(space, Momentary(principal))
-        self._repository.sync_objects(
-            [*(event.oid for events in accepted.events.values() for event in events), *(m.new for m in moves if m.new)]
-        )
-        self._repository.move_refs(moves, locks=self._descriptors)
+            tenancy = self._records[space].tenancy
+            outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
+            taken.append((space, outcome, self._authority.existing(space)))
+        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
+        journals = [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
+        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
+        self._move([*journals, *moves])
 
     def _settle(self, space: str) -> Record:
-        record = self._store.load(space)
+        record = self._store.load(space) or Record(Tenancy(space))
+        self._records[space] = record
         published = self._repository.read_ref(lease_ref(space))
         mark = self._clock()
-        if record is None or published != record.journal:
-            record = self._mend_journal(space, record or Record(Tenancy(space)), published, mark)
+        if published != record.journal:
+            self._reconcile(space, record, published, mark)
+            record = self._records[space]
         tenancy = observe(record.tenancy, mark.time)
         stored = self._store.mark()
         if tenancy != record.tenancy or stored is None or stored.boot != mark.boot:
-            record = replace(record, tenancy=tenancy)
-            self._save(record, mark)
-        return record
+            self._save(replace(record, tenancy=tenancy), mark)
+        return self._records[space]
 
-    def _mend_journal(self, space: str, record: Record, published: str | None, mark: Mark) -> Record:
-        """Journal and store disagree: publish what a crash kept back, or learn from the journal what the store lost."""
-        if published is not None:
-            try:
-                entry = decode_entry(self._repository.commit(published))
-            except BadEvent as error:
-                raise Corrupt(f"{lease_ref(space)} in {self._repository.path}: {error.message}") from None
-            if entry.tenure.epoch > record.tenancy.epoch:
-                lost = Tenancy(space, epoch=entry.tenure.epoch, ended=Ended.RESTORED)
-                record = replace(record, tenancy=lost, journal=published, entry=None)
-                self._save(record, mark)
-                return record
-        if record.journal is not None:
-            if record.entry is not None:
-                self._repository.write_commits([record.entry])
-            self._repository.move_refs([RefMove(lease_ref(space), published, record.journal)], locks=self._descriptors)
-        return record
-
-    def _apply(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> None:
-        record = replace(self._records[space], tenancy=outcome.after)
-        if outcome.tenure is None:
-            self._save(record, mark)
+    def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
+        """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
+        if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
+            self._repository.write_commits([record.entry])
+            self._move([RefMove(lease_ref(space), published, record.journal)])
             return
-        published = record.journal
-        raw = encode_entry(Entry(_plain(outcome.tenure), head), parent=published)
-        record = replace(record, journal=commit_oid(raw), entry=raw)
+        known = 0
+        if published is not None:
+            known = self._authority.entry(space, published, self._repository.commit(published)).tenure.epoch
+        over = Tenancy(space, epoch=max(known, record.tenancy.epoch), ended=Ended.RESTORED)
+        self._records[space] = record = replace(record, journal=published, entry=None)
+        head = self._authority.head(space)
+        if known >= over.epoch or head is None:
+            self._save(replace(record, tenancy=over), mark)
+            return
+        # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
+        outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
+        self._move(self._remember(space, outcome, head, mark))
+
+    def _leads_to(self, entry: bytes, published: str | None) -> bool:
+        """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
+        parent = first_parent(entry)
+        while parent is not None and parent != published and self._repository.has(parent):
+            parent = first_parent(self._repository.commit(parent))
+        return parent == published
+
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[RefMove]:
+        """Store the outcome, which decides it. If an epoch began: the move that is to publish it."""
+        record = self._records[space]
+        if outcome.tenure is None:
+            if outcome.after != record.tenancy:
+                self._save(replace(record, tenancy=outcome.after), mark)
+            return []
+        raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
+        oid = commit_oid(raw)
         self._repository.write_commits([raw])
-        self._save(record, mark)
-        self._repository.move_refs([RefMove(lease_ref(space), published, record.journal)], locks=self._descriptors)
+        self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
+        return [RefMove(lease_ref(space), record.journal, oid)]
+
+    def _move(self, moves: Sequence[RefMove]) -> None:
+        if moves:
+            self._repository.move_refs(moves, locks=self._descriptors)
 
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)
@@ -273,8 +336,3 @@ class Held:
 
     def _label(self, space: str) -> str:
         return f"{self._authority.place.label}/{space}"
-
-
-def _plain(tenure: Tenure) -> Tenure:
-    """The reason on one line, as a commit message can hold it."""
-    return replace(tenure, text=" ".join(tenure.text.split())[:200])

@@ -5,13 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from shardd.errors import Unavailable
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace `path` by `data`: temporary file, fsync, rename, fsync of the directory. A reader sees old or new."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """A disk that refuses (full, read-only, over a quota) while we write at `place` is Unavailable, and not a bug."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{place} cannot be written: {error.strerror or error}", "run `shardd doctor`") from None
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | None = None) -> None:
+    """Replace `path` by `data`: temporary file, fsync, rename, fsync of the directory. A reader sees old or new.
+
+    prefix: of the temporary file's name, which a killed process leaves behind
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}." if prefix is None else prefix, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -15,23 +15,29 @@ from shardd.core.codec import read_event
 from shardd.core.event import Head
 from shardd.core.lease import Tenancy
 from shardd.core.limits import Limits
-from shardd.core.names import IntentRef, NotesRef, OtherRef, SpaceRef, classify
+from shardd.core.names import IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
 from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Rejected
+from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.storage.index import EventIndex
 from shardd.storage.repository import NEAR, Repository, first_parent
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where facts are looked up. label: the repo's name in messages and in the scopes of roles."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for a repo. label: its name in messages and in the scopes of roles; rights: who may do what there."""
 
-    repository: Repository
-    index: EventIndex
     label: str
     rights: Rights
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place(Terms):
+    """Where facts are looked up."""
+
+    repository: Repository
+    index: EventIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +109,42 @@ def gather(
     )
 
 
-def gather_one(
-    place: Place, pusher: Pusher, change: Change, standing: Standing, space: SpaceFacts, epoch: int | None
+def append_facts(
+    terms: Terms,
+    pusher: Pusher,
+    standing: Standing,
+    expected: Head,
+    commits: Sequence[Candidate],
+    *,
+    known: Callable[[list[str]], Mapping[str, Head]],
+    epoch: int | None,
 ) -> PushFacts:
-    """The facts of an append to one space whose commits are at hand, and need not be in the repo yet."""
+    """The facts of an append to one space whose commits are at hand, oldest first, and need not be stored yet.
+
+    known: finds those of some Event-Ids that the space has; Misuse if there is no commit
+    """
+    if not commits:
+        raise Misuse("an append without events")
     who = pusher.principal or ""
+    relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
+    found = known(claimed_ids(commits)) if relation is Relation.EXTENDS else {}
     return PushFacts(
-        repo=place.label,
+        repo=terms.label,
         principal=pusher.principal,
         now=standing.now,
         changes=[
             ChangeFacts(
-                change=change,
+                change=Change(space_ref(standing.space), expected.oid, commits[-1].oid),
                 ref=SpaceRef(standing.space),
-                role=place.rights.role(who, place.label, standing.space),
-                may_import=place.rights.may_import(who, place.label, standing.space),
+                role=terms.rights.role(who, terms.label, standing.space),
+                may_import=terms.rights.may_import(who, terms.label, standing.space),
                 current=standing.head.oid if standing.head else None,
-                space=space,
+                space=space_facts(standing, relation, commits, found),
             )
         ],
         epoch=epoch,
         unleased=pusher.unleased,
-        limits=place.limits,
+        limits=terms.limits,
     )
 
 
@@ -178,12 +198,9 @@ def space_facts(
     standing: Standing, relation: Relation, commits: Sequence[Candidate], known: Mapping[str, Head]
 ) -> SpaceFacts:
     """What the rules want to know of a space, from how it stands and what is pushed to it."""
-    tenancy = standing.tenancy
     return SpaceFacts(
         head=standing.head,
-        lease=tenancy.lease,
-        epoch=tenancy.epoch,
-        ended=tenancy.ended,
+        tenancy=standing.tenancy,
         frozen=standing.frozen,
         relation=relation,
         commits=commits,

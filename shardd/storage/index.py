@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from shardd.core.codec import decode_event, decode_genesis
 from shardd.core.event import Head
@@ -20,14 +22,19 @@ from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage.clock import SystemTime
 from shardd.storage.repository import Repository, first_parent
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS head (space TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS event (
-    space TEXT, id TEXT, seq INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY (space, id)
-) WITHOUT ROWID;
-"""
+_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS head (space TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS event (
+        space TEXT, id TEXT, seq INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY (space, id)
+    ) WITHOUT ROWID""",
+    f"PRAGMA user_version = {_VERSION}",
+)
 _LOOKUP = 500  # ids in one query, below SQLite's limit on parameters
+_PART = 2_000  # commits in one transaction
+
+T = TypeVar("T")
 
 
 class EventIndex:
@@ -39,15 +46,15 @@ class EventIndex:
 
     def head(self, repository: Repository, space: str, oid: str) -> Head:
         """The number of the commit `oid`, which is the head of `space`."""
-        with self._open() as connection:
-            return self._catch_up(connection, repository, space, oid)
+        return self._ask(lambda connection: self._catch_up(connection, repository, space, oid))
 
     def find(self, repository: Repository, space: str, oid: str, ids: Iterable[str]) -> dict[str, Head]:
         """Those of `ids` that the space has up to its head `oid`, and where."""
         wanted = list(ids)
-        found: dict[str, Head] = {}
-        with self._open() as connection:
+
+        def look(connection: sqlite3.Connection) -> dict[str, Head]:
             self._catch_up(connection, repository, space, oid)
+            found: dict[str, Head] = {}
             for start in range(0, len(wanted), _LOOKUP):
                 part = wanted[start : start + _LOOKUP]
                 marks = ",".join("?" * len(part))
@@ -56,80 +63,125 @@ class EventIndex:
                     (space, *part),
                 )
                 found.update({row[0]: Head(row[1], row[2]) for row in rows})
-        return found
+            return found
+
+        return self._ask(look)
 
     def _catch_up(self, connection: sqlite3.Connection, repository: Repository, space: str, oid: str) -> Head:
         at = self._at(connection, space)
-        if at is not None and at.oid == oid:
-            return at
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            at = self._read(connection, repository, space, oid, self._at(connection, space))
-            connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, at.seq, at.oid))
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+        anew = False
+        while at is None or at.oid != oid:
+            if at is not None and (anew or not repository.has(at.oid)):
+                at = self._forget(connection, space, at)
+                continue
+            steps = self._read(repository, space, oid, at)
+            # A part at a time: the file is shared by all spaces, and a long log must not keep the others waiting.
+            while part := list(islice(steps, _PART)):
+                reached, met = self._note(connection, space, at, part)
+                if not met:
+                    break  # somebody else is at it too
+                at = reached
+            else:
+                # Read to its end, and not there: what was indexed is no part of this history (a restore, a repair).
+                anew = at is not None and at.oid != oid
+                continue
+            at = self._at(connection, space)
         return at
 
-    def _read(
-        self, connection: sqlite3.Connection, repository: Repository, space: str, oid: str, at: Head | None
-    ) -> Head:
-        if at is not None and not repository.has(at.oid):
-            at = None
-        commits = repository.history(oid, after=at.oid if at else None)
-        for name, raw in commits:
+    def _read(self, repository: Repository, space: str, oid: str, at: Head | None) -> Iterator[tuple[Head, str | None]]:
+        """Each commit after `at` up to `oid` and its Event-Id; ends early where the chain does not go on from `at`."""
+        for name, raw in repository.history(oid, after=at.oid if at else None):
             try:
                 if at is None:
-                    connection.execute("DELETE FROM event WHERE space = ?", (space,))
                     at = Head(decode_genesis(raw, space), name)
+                    yield at, None
                     continue
                 if first_parent(raw) != at.oid:
-                    # What was indexed is no part of this history (a restore, a repair): begin again.
-                    return self._read(connection, repository, space, oid, None)
+                    return
                 event = decode_event(raw, oid=name, parent_seq=at.seq)
             except BadEvent as error:
                 raise Corrupt(
                     f"{space} in {repository.path}, commit {name}: {error.message}", "run `shardd verify`"
                 ) from None
-            connection.execute("REPLACE INTO event VALUES (?, ?, ?, ?)", (space, event.id, event.seq, name))
             at = Head(event.seq, name)
-        if at is None or at.oid != oid:
-            return self._read(connection, repository, space, oid, None)
-        return at
+            yield at, event.id
+
+    def _note(
+        self, connection: sqlite3.Connection, space: str, before: Head | None, part: list[tuple[Head, str | None]]
+    ) -> tuple[Head, bool]:
+        """Store what was read after `before`, and where that leads; False if the index no longer stands there."""
+        with _transaction(connection):
+            if self._at(connection, space) != before:
+                return part[-1][0], False
+            connection.executemany(
+                "REPLACE INTO event VALUES (?, ?, ?, ?)",
+                [(space, id, at.seq, at.oid) for at, id in part if id is not None],
+            )
+            last = part[-1][0]
+            connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, last.seq, last.oid))
+        return last, True
+
+    def _forget(self, connection: sqlite3.Connection, space: str, at: Head) -> Head | None:
+        """Begin the space again, unless somebody else has just done so; where it stands then."""
+        with _transaction(connection):
+            if self._at(connection, space) == at:
+                connection.execute("DELETE FROM event WHERE space = ?", (space,))
+                connection.execute("DELETE FROM head WHERE space = ?", (space,))
+            return self._at(connection, space)
 
     @staticmethod
     def _at(connection: sqlite3.Connection, space: str) -> Head | None:
         row = connection.execute("SELECT seq, oid FROM head WHERE space = ?", (space,)).fetchone()
         return None if row is None else Head(*row)
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return self._try(question)
+        except sqlite3.DatabaseError:
+            # Damaged. The journal goes first: it would be rolled back into the new file.
+            for name in (f"{self._path.name}-journal", self._path.name):
+                self._path.with_name(name).unlink(missing_ok=True)
+        try:
+            return self._try(question)
+        except sqlite3.DatabaseError as error:
+            raise Unavailable(f"the index {self._path} cannot be used: {error}", "run `shardd doctor`") from None
+
+    def _try(self, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
             with closing(self._connect()) as connection:
-                yield connection
+                return question(connection)
         except sqlite3.OperationalError as error:
             raise Unavailable(f"the index {self._path} cannot be used: {error}", "run `shardd doctor`") from None
-        except sqlite3.DatabaseError:
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
-            raise Unavailable(f"the index {self._path} was damaged and is now removed", "try again") from None
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous = OFF")
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
+                raise sqlite3.DatabaseError("of another version")  # and made anew like a damaged one
             with contextlib.suppress(sqlite3.OperationalError):
                 if connection.execute("SELECT id FROM boot").fetchone() == (self._boot,) and self._boot:
                     return connection
-            connection.executescript(_SCHEMA)
-            connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("SELECT id FROM boot").fetchone() != (self._boot,):
-                for statement in ("DELETE FROM head", "DELETE FROM event", "DELETE FROM boot"):
+            with _transaction(connection):
+                for statement in _SCHEMA:
                     connection.execute(statement)
-                connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
-            connection.execute("COMMIT")
+                if connection.execute("SELECT id FROM boot").fetchone() != (self._boot,):
+                    for statement in ("DELETE FROM head", "DELETE FROM event", "DELETE FROM boot"):
+                        connection.execute(statement)
+                    connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # some errors have ended it already
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

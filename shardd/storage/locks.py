@@ -15,6 +15,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardd.errors import Unavailable
+from shardd.storage.durable import writing
+
+# Locks that belong to no space; no space begins with `@`.
+REFS = "@refs"  # refs that are neither logs nor notes
+HEAD = "@head"  # what HEAD points at, while that does not exist
+PACKED_REFS = "@packed-refs"  # git's one file of packed refs; always taken last, on its own
 
 PATIENCE = 60.0
 """Seconds to wait for a lock before giving up: far longer than any holder needs it."""
@@ -25,8 +31,11 @@ def locked(folder: Path, spaces: Iterable[str], *, patience: float = PATIENCE) -
     """The descriptors of the locks of all these spaces, held until the block ends. Unavailable if one stays taken."""
     with ExitStack() as stack:
         held: list[int] = []
+        with writing(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for space in sorted(set(spaces)):
-            descriptor = os.open(folder / space, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with writing(folder / space):
+                descriptor = os.open(folder / space, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, descriptor)
             _take(descriptor, space, time.monotonic() + patience)
             held.append(descriptor)

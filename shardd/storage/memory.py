@@ -16,10 +16,16 @@ from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
 
 
 @dataclass(slots=True)
-class _Space:
+class MemorySpace:
+    """One space's commits after its genesis, oldest first, and where each Event-Id stands among them."""
+
     genesis: Head
     commits: list[tuple[str, bytes]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, space: str) -> MemorySpace:
+        return cls(Head(0, commit_oid(genesis(space))))
 
     @property
     def head(self) -> Head:
@@ -32,6 +38,17 @@ class _Space:
         oid, raw = self.commits[index]
         return decode_event(raw, oid=oid, parent_seq=self.genesis.seq + index)
 
+    def find(self, ids: Iterable[str]) -> dict[str, Head]:
+        """Those of `ids` that the space has, and where."""
+        places = ((id, self.places[id]) for id in ids if id in self.places)
+        return {id: Head(self.genesis.seq + 1 + place, self.commits[place][0]) for id, place in places}
+
+    def extend(self, batch: Iterable[tuple[str, bytes]], ids: Iterable[str]) -> None:
+        """Add commits, and the Event-Ids that they hold, in the same order."""
+        first = len(self.commits)
+        self.commits.extend(batch)
+        self.places.update({id: first + i for i, id in enumerate(ids)})
+
 
 class MemoryLog:
     """A DecisionLog that lives as long as the object. Always its own holder; safe to share between threads."""
@@ -40,7 +57,7 @@ class MemoryLog:
         self._actor = actor
         self._clock = clock
         self._ids = ids
-        self._spaces: dict[str, _Space] = {}
+        self._spaces: dict[str, MemorySpace] = {}
         self._lock = threading.Lock()
 
     def append(
@@ -82,11 +99,9 @@ class MemoryLog:
             if not drafts:
                 return []
             if found is None:
-                found = _Space(Head(0, commit_oid(genesis(space))))
-            batch = encode_batch(drafts, found.head, epoch=None)
+                found = MemorySpace.begin(space)
             first = len(found.commits)
-            found.commits.extend(batch)
-            found.places.update({d.id: first + i for i, d in enumerate(drafts)})
+            found.extend(encode_batch(drafts, found.head, epoch=None), [d.id for d in drafts])
             self._spaces[space] = found
             return [found.event(i) for i in range(first, len(found.commits))]
 

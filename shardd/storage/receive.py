@@ -23,7 +23,9 @@ from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, TimeSource
 from shardd.storage.facts import Pusher, gather, parse_options
 from shardd.storage.git import RefMove
+from shardd.storage.locks import REFS
 from shardd.storage.repository import Repository
+from shardd.storage.seams import Point, reached
 
 log = logging.getLogger("shardd.push")
 
@@ -51,7 +53,10 @@ class Receiver:
         with Repository(self.path, quarantine=quarantine) as repository:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)
-            decision = decide(gather(authority.place, pusher, changes, parse_options(options), authority.standing))
+            facts = gather(authority.place, pusher, changes, parse_options(options), authority.standing)
+            reached(Point.BEFORE_DECIDE)
+            decision = decide(facts)
+            reached(Point.AFTER_DECIDE)
             return decision if isinstance(decision, Reject) else None
 
     def proc_receive(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
@@ -67,17 +72,21 @@ class Receiver:
         refusal = self._move(changes, options)
         stdout.write(report((change.ref for change in changes), refusal))
         stdout.flush()
+        reached(Point.AFTER_ANSWER)
 
     def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
         """Decide under the locks and move; None if all was moved, else why nothing was."""
         spaces = {ref.space for change in changes if isinstance(ref := classify(change.ref), SpaceRef)}
-        others = {f"@{_owner(change.ref)}" for change in changes if not isinstance(classify(change.ref), SpaceRef)}
+        others = {_owner(change.ref) for change in changes if not isinstance(classify(change.ref), SpaceRef)}
         try:
             with Repository(self.path) as repository:
                 pusher, rights = self.pusher()
                 authority = self._authority(repository, rights)
                 with authority.hold(spaces, also=others) as held:
-                    decision = decide(gather(authority.place, pusher, changes, parse_options(options), held.standing))
+                    facts = gather(authority.place, pusher, changes, parse_options(options), held.standing)
+                    reached(Point.BEFORE_DECIDE)
+                    decision = decide(facts)
+                    reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
                         return self._one_line(decision)
                     moves = [RefMove(change.ref, change.old, change.new) for change in changes]
@@ -108,4 +117,4 @@ class Receiver:
 def _owner(ref: str) -> str:
     """The name of the lock for a ref that belongs to no space."""
     found = classify(ref)
-    return f"notes-{found.principal}" if isinstance(found, NotesRef) else "refs"
+    return f"@notes-{found.principal}" if isinstance(found, NotesRef) else REFS

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from dulwich.file import FileLocked
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 from dulwich.refs import DiskRefsContainer, Ref
@@ -16,8 +19,10 @@ from dulwich.refs import DiskRefsContainer, Ref
 from shardd.core.limits import Limits
 from shardd.core.names import is_oid
 from shardd.errors import Corrupt, Unavailable
-from shardd.storage.durable import sync_directories
+from shardd.storage.durable import sync_directories, write_atomic, writing
 from shardd.storage.git import Git, RefMove
+from shardd.storage.locks import PACKED_REFS, locked
+from shardd.storage.seams import Point, reached
 
 STATE = "shardd"
 """The folder inside a bare repo that is ours: leases, locks, index."""
@@ -55,6 +60,11 @@ class Repository:
     def state(self) -> Path:
         return self.path / STATE
 
+    @property
+    def locks(self) -> Path:
+        """Where the lock files are; see storage/locks.py."""
+        return self.path / STATE / "locks"
+
     def commit(self, oid: str) -> bytes:
         """The bytes of a commit; Corrupt if there is none of that name."""
         try:
@@ -78,22 +88,54 @@ class Repository:
     def write_commits(self, raws: Iterable[bytes]) -> None:
         """Store commits, each synced, and the directories that name them."""
         written = [ShaFile.from_raw_string(Commit.type_num, raw) for raw in raws]
-        if len(written) >= PACKED:
-            self._objects.add_objects([(each, None) for each in written])
-        else:
-            for each in written:
-                self._objects.add_object(each)
+        with writing(self.path):
+            if len(written) >= PACKED:
+                self._write_pack(written)
+            else:
+                for each in written:
+                    self._write_loose(each)
         self.sync_objects(each.id.decode() for each in written)
 
     def write_empty_tree(self) -> None:
         tree = Tree()
-        self._objects.add_object(tree)
+        with writing(self.path):
+            self._write_loose(tree)
         self.sync_objects([tree.id.decode()])
+
+    def _write_loose(self, each: ShaFile) -> None:
+        # Not by dulwich, which locks the object by a file that a killed process leaves for ever, in the way of whoever
+        # writes the same object again, and of fsck. Git knows the names of its own temporary files, and prunes them.
+        name = each.id.decode()
+        path = self.path / "objects" / name[:2] / name[2:]
+        path.parent.mkdir(exist_ok=True)
+        try:
+            os.utime(path)  # there already, and now too young to be pruned
+        except (FileNotFoundError, PermissionError):
+            write_atomic(path, each.as_legacy_object(), mode=0o444, prefix="tmp_obj_")
+
+    def _write_pack(self, written: Sequence[ShaFile]) -> None:
+        objects: list[tuple[ShaFile, str | None]] = [(each, None) for each in written]
+        try:
+            self._objects.add_objects(objects)
+        except FileLocked as locked:
+            # The pack is named after its commits, which only the holder of their space's lock can be writing.
+            Path(os.fsdecode(locked.lockfilename)).unlink()
+            self._objects.add_objects(objects)
 
     def sync_objects(self, oids: Iterable[str]) -> None:
         """Sync the directories in which git may have put these objects, loose or in a pack."""
         objects = self.path / "objects"
-        sync_directories([*(objects / prefix for prefix in {oid[:2] for oid in oids}), objects / "pack", objects])
+        with writing(objects):
+            sync_directories([*(objects / prefix for prefix in {oid[:2] for oid in oids}), objects / "pack", objects])
+
+    def sync_push(self, moves: Sequence[RefMove], events: Sequence[str]) -> None:
+        """Like sync_objects, for all that a push brought. events: the commits that go to spaces, each on its own."""
+        known = set(events)
+        others = [move.new for move in moves if move.new is not None and move.new not in known]
+        if others:
+            listed = self.git.run("rev-list", "--objects", "--no-object-names", *others, "--not", "--all")
+            known.update(listed.decode().split())
+        self.sync_objects(known)
 
     def read_ref(self, ref: str) -> str | None:
         """Where a ref stands, None if it does not exist. A symbolic ref reads as `ref: TARGET`."""
@@ -116,15 +158,45 @@ class Repository:
     def move_refs(self, moves: Sequence[RefMove], *, locks: Sequence[int] = ()) -> None:
         """Move refs by compare-and-swap, all or none, and sync the directories that name them.
 
-        locks: descriptors of the space locks held. They prove that a `<ref>.lock` left by a killed git is stale.
+        locks: descriptors of the space locks held; git inherits them. They prove that what still locks these refs after
+        git has waited for it was left by a killed git: it is removed, and the move tried once more. (Not before: a
+        `git gc` by hand may hold such a lock for a moment.)
         """
-        if locks:
-            for move in moves:
-                with contextlib.suppress(FileNotFoundError):
-                    (self.path / f"{move.ref}.lock").unlink()
-        self.git.move_refs(moves, pass_fds=locks)
+        with ExitStack() as stack:
+            deleting = any(move.new is None for move in moves)
+            if deleting and locks:
+                # A deletion locks packed-refs, of which there is one for all spaces. Taken last, and for this alone.
+                locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS]))]
+            reached(Point.BEFORE_MOVE)
+            try:
+                self.git.move_refs(moves, pass_fds=locks)
+            except Unavailable:
+                if not locks or not self._unlock_git(moves, deleting=deleting):
+                    raise
+                self.git.move_refs(moves, pass_fds=locks)
+            reached(Point.AFTER_MOVE)
         directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}
-        sync_directories(sorted(directories, reverse=True))
+        with writing(self.path):
+            sync_directories(sorted(directories, reverse=True))
+
+    def _unlock_git(self, moves: Sequence[RefMove], *, deleting: bool) -> bool:
+        """Remove the lock files by which git would refuse these moves; whether there were any."""
+        names = [f"{move.ref}.lock" for move in moves]
+        if self.read_ref("HEAD") in {f"ref: {move.ref}" for move in moves}:
+            names.append("HEAD.lock")  # git locks HEAD along with the branch that it points at
+        if deleting:
+            names += ["packed-refs.lock", "packed-refs.new"]
+        found = False
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).unlink()
+                found = True
+        return found
+
+    def point_head(self, ref: str) -> None:
+        """Make HEAD point at `ref`. Synced, which git-symbolic-ref(1) is not: an empty HEAD is no repository."""
+        with writing(self.path):
+            write_atomic(self.path / "HEAD", f"ref: {ref}\n".encode(), mode=0o644)
 
     def chain(self, newest: str, stop: str | None, *, at_most: int) -> tuple[list[tuple[str, bytes]], bool]:
         """(oid, bytes) along first parents from after `stop` up to `newest`, oldest first, and whether `stop` was met.

@@ -331,12 +331,16 @@ class Actor:
         return self.head()
 
     def raw_event(self, message: str, *, parents: Sequence[str] = ("HEAD",), headers: str = "") -> str:
-        """Commit exactly this message, past everything that git would tidy, and stand on it; the commit's oid."""
+        """Commit exactly this message, past everything that git would tidy, and stand on it; the commit's oid.
+
+        A byte that is no UTF-8 stands in the message as Python's surrogateescape has it.
+        """
         lines = "".join(f"parent {self.git('rev-parse', parent)}\n" for parent in parents)
         who = f"{self.name} <{self.name}@example.org> 1781517600 +0000"
         raw = f"tree {EMPTY_TREE}\n{lines}author {who}\ncommitter {who}\n{headers}\n{message}"
-        oid = self.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", input=raw.encode())
-        self.git("mktree", input=b"")
+        oid = self.git(
+            "hash-object", "-t", "commit", "-w", "--stdin", "--literally", input=raw.encode(errors="surrogateescape")
+        )
         self.git("reset", "--quiet", "--hard", oid)
         return oid
 
