@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -90,13 +90,12 @@ class Append:
             return append_drafts(authority, self.address.space, [one], context.pusher())[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?}`."""
 
     type: str
     subject: str | None = None
-    data: dict[str, object] = field(default_factory=dict)
+    data: dict[str, object] = {}
     id: str | None = None
     time: str | None = None
 
