@@ -213,15 +213,17 @@ def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candi
     repository = place.repository
     if not repository.is_commit(new):
         return Relation.NO_COMMIT, ()
+    limit = place.limits.events
     near, reached = repository.chain(new, head.oid, at_most=NEAR)
     if reached:
+        if len(near) > limit:
+            return Relation.TOO_LONG, ()
         return Relation.EXTENDS, [Candidate(oid, raw) for oid, raw in near]
     git = repository.git
     if git.is_ancestor(new, head.oid):
         return Relation.BEHIND, ()
     if not git.is_ancestor(head.oid, new):
         return (Relation.FORKS if git.related(new, head.oid) else Relation.UNRELATED), ()
-    limit = place.limits.events
     far = [Candidate(oid, raw) for oid, raw in islice(git.commits(new, after=head.oid), limit + 1)]
     if len(far) > limit:
         return Relation.TOO_LONG, ()

@@ -7,6 +7,7 @@ through. In a repo outside any server directory file access is the right, and th
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import sys
@@ -14,15 +15,27 @@ from pathlib import Path
 
 from shardd.core.names import is_id
 from shardd.core.roles import FileAccess, Rights
-from shardd.core.wire import QUARANTINE
+from shardd.core.wire import QUARANTINE, printable
 from shardd.errors import SharddError, Unavailable
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
 
 
+class _NoTraceback(logging.Formatter):
+    """Whoever pushes reads what is logged here: one line each, and no tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        why = "" if error is None else f": {type(error).__name__}: {error}"
+        return printable(f"shardd: {record.getMessage()}{why}")
+
+
 def main() -> int:
     hook = sys.argv[1] if len(sys.argv) == 2 else ""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_NoTraceback())
+    logging.getLogger("shardd").addHandler(handler)
     try:
         receiver = _receiver(Path.cwd() / os.environ.get("GIT_DIR", "."))
     except SharddError as error:

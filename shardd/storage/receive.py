@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from shardd.core.limits import Limits
 from shardd.core.names import NotesRef, SpaceRef, classify
 from shardd.core.policy import Change, Reject, decide
-from shardd.core.roles import Rights
+from shardd.core.roles import Access, Rights
 from shardd.core.wire import FLUSH, packet, parse_update, printable, read_packets, report
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
@@ -80,10 +80,12 @@ class Receiver:
         others = {_owner(change.ref) for change in changes if not isinstance(classify(change.ref), SpaceRef)}
         try:
             with Repository(self.path) as repository:
-                pusher, rights = self.pusher()
-                authority = self._authority(repository, rights)
+                authority = self._authority(repository, Access())
                 with authority.hold(spaces, also=others) as held:
-                    facts = gather(authority.place, pusher, changes, parse_options(options), held.standing)
+                    # Asked only now: rights may go while one waits for the locks.
+                    pusher, rights = self.pusher()
+                    place = replace(authority.place, rights=rights)
+                    facts = gather(place, pusher, changes, parse_options(options), held.standing)
                     reached(Point.BEFORE_DECIDE)
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)

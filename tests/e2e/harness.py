@@ -13,17 +13,18 @@ where the test does not expect it raises, with all that was said.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -65,17 +66,17 @@ def surroundings(home: Path, more: Mapping[str, str] | None = None) -> dict[str,
 
 
 def run(
-    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", pass_fds: Sequence[int] = ()
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", user: int | None = None
 ) -> Result:
+    """user: the number of the OS user to run it as"""
     done = subprocess.run(
-        words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=DEADLINE, pass_fds=pass_fds
+        words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=DEADLINE, user=user
     )
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
-def wait_until(condition: object, what: str) -> None:
-    """Return once `condition()` is true; fail after the deadline."""
-    assert callable(condition)
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return once the condition holds; fail after the deadline."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
@@ -232,6 +233,14 @@ class Garden:
         """The subject lines of the log, oldest first, without the genesis."""
         return self.git("log", "--reverse", "--format=%s", self.ref).split("\n")[1:]
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the space's lock, as any process of ours would: what wants to change the space waits meanwhile."""
+        path = self.path / "shardd" / "locks" / self.space
+        with path.open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def refuses(
         self, code: str, who: Actor, *push: str, says: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> Result:
@@ -244,6 +253,22 @@ class Garden:
             assert words in result.stderr, f"{words!r} is not in\n{result.stderr}"
         assert self.refs() == before
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class Pushing:
+    """A `git push` in progress."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """SIGKILL to git and to its ssh."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.end()
+
+    def end(self) -> Result:
+        stdout, stderr = self.process.communicate(timeout=DEADLINE)
+        return Result(self.process.returncode, stdout.decode(), stderr.decode(errors="replace"))
 
 
 @dataclass(slots=True)
@@ -351,6 +376,22 @@ class Actor:
         """A push that must succeed."""
         return self.tries_to_push(*words, env=env).must()
 
+    def starts_to_push(self, garden: Garden, *words: str) -> Pushing:
+        """A push that has passed pre-receive and now waits for the space's lock, which the caller holds."""
+        process = subprocess.Popen(
+            ["git", "push", *words],
+            cwd=self.cwd,
+            env=self.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        oid = self.head()
+        # Git lets the objects out of quarantine once pre-receive has agreed.
+        wait_until(lambda: garden.server.git(garden.repo, "cat-file", "-e", oid).ok, "the objects came in")
+        return Pushing(process)
+
     def push_by_hand(self, garden: Garden, *updates: tuple[str, str, str]) -> Result:
         """A push that no git would send: (old, new, ref) as they are, and a pack of nothing."""
         lines = b""
@@ -377,9 +418,3 @@ def make_key(path: Path) -> Path:
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
     run(words, cwd=path.parent, env=surroundings(path.parent)).must()
     return path
-
-
-def have(program: str) -> str:
-    found = shutil.which(program)
-    assert found, f"{program} is not installed"
-    return found
