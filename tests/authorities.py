@@ -1,0 +1,71 @@
+"""Authorities to test, and the events to feed them: alike for whatever keeps the leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from shardd.core.append import encode_batch
+from shardd.core.event import Draft, Head
+from shardd.core.journal import Entry
+from shardd.core.limits import Limits
+from shardd.core.policy import Candidate
+from shardd.core.roles import Access, Grant, Rights
+from shardd.storage.authority import Authority, EmbeddedAuthority
+from shardd.storage.clock import TimeSource
+from shardd.storage.memory_authority import MemoryAuthority
+from shardd.storage.repository import Repository, create_bare
+
+PEOPLE = ("alice", "bob", "carol", "dave")
+RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))
+
+
+class Kept(Authority, Protocol):
+    """What both implementations offer beyond the interface."""
+
+    def create(self, space: str) -> Head: ...
+
+    def history(self, space: str) -> Iterator[Entry]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One implementation. `opened` gives another handle on the same leases, as another thread or process would have."""
+
+    name: str
+    opened: Callable[[], Kept]
+
+
+def make_repo(path: Path) -> Path:
+    assert create_bare(path, hooks="shardd/hooks", limits=Limits())
+    return path
+
+
+@contextmanager
+def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
+    with Repository(path) as repository:
+        yield EmbeddedAuthority(repository, label="garden", rights=rights, source=source)
+
+
+def in_memory(source: TimeSource | None = None) -> MemoryAuthority:
+    return MemoryAuthority(label="garden", rights=RIGHTS, source=source)
+
+
+_serial = iter(range(10**9))
+
+
+def drafts(actor: str, count: int = 1) -> list[Draft]:
+    when = datetime(2026, 6, 15, 10, tzinfo=UTC)
+    return [Draft(type="page.bound", actor=actor, id=f"{actor}-{next(_serial)}", time=when) for _ in range(count)]
+
+
+def commits(
+    head: Head, actor: str, *, epoch: int | None = None, count: int = 1, events: Sequence[Draft] | None = None
+) -> list[Candidate]:
+    """Events of `actor` chained onto `head`, as a pusher would bring them."""
+    batch = encode_batch(events or drafts(actor, count), head, epoch=epoch)
+    return [Candidate(oid, raw) for oid, raw in batch]
