@@ -66,9 +66,10 @@ class ServerDir:
 
     @classmethod
     def around(cls, repository: Path) -> ServerDir | None:
-        """The server's directory that a bare repo lies in; None if it lies in none."""
+        """The server's directory that a bare repo lies in; None if it lies in none; Misuse if it is incomplete."""
         folder = repository.resolve().parent
-        if folder.name == "repos" and (folder.parent / "access.toml").exists():
+        # Either will do: a server's directory that lost its access.toml must deny, and not count as nobody's.
+        if folder.name == "repos" and any((folder.parent / name).exists() for name in ("access.toml", "host_keys")):
             return cls(folder.parent)
         return None
 
