@@ -14,6 +14,7 @@ from shardd.storage.repository import STATE, Repository, create_bare, hardened
 from shardd.version import VERSION
 
 _HOOKS = f"{STATE}/hooks/{VERSION}"
+_READY = f"{STATE}/ready"
 
 
 def is_bare(path: Path) -> bool:
@@ -21,12 +22,17 @@ def is_bare(path: Path) -> bool:
     return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
 
 
+def is_embedded(path: Path) -> bool:
+    """Whether `prepare` has made the repo its own authority."""
+    return (path / _READY).is_file()
+
+
 def prepare(path: Path) -> None:
     """Make the bare repo at `path` embedded, creating it if there is none. Does nothing where that is so already.
 
     Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
     """
-    if (path / STATE / "ready").exists() and (path / _HOOKS / "interpreter").is_file():
+    if is_embedded(path) and (path / _HOOKS / "interpreter").is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -54,6 +60,6 @@ def _harden(path: Path) -> None:
             git.run("config", name, value)
         with Repository(path) as repository:
             repository.write_empty_tree()
-        (path / STATE / "ready").touch()
+        (path / _READY).touch()
     finally:
         os.close(folder)

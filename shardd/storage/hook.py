@@ -17,6 +17,7 @@ from shardd.core.names import is_id
 from shardd.core.roles import FileAccess, Rights
 from shardd.core.wire import QUARANTINE, printable
 from shardd.errors import SharddError, Unavailable
+from shardd.storage.embedded import is_embedded
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
@@ -67,6 +68,9 @@ def _receiver(repo: Path) -> Receiver:
     repo = repo.resolve()
     server = ServerDir.around(repo)
     if server is None:
+        if not is_embedded(repo):
+            # A repo that lost its server's directory is not everybody's: only one that was made embedded is.
+            raise Unavailable(f"{repo} belongs to no server's directory", "put it back below `repos/`")
         user = _user()
         named = os.environ.get("SHARDD_PRINCIPAL")
         who = named or (user if is_id(user) else "local")
