@@ -17,8 +17,6 @@ from shardd.errors import Misuse
 from shardd.storage.gitlog import GitLog
 from shardd.storage.travel import Point, parse_point
 
-NAMES = frozenset({"diff", "fold", "log", "setup"})
-
 
 class LocalCommand(Protocol):
     def answer(self, clone: Clone) -> Answer: ...

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from shardd.cli.terminal import Terminal
 from shardd.errors import Misuse, SharddError
 
+_LOCAL = frozenset({"diff", "fold", "log", "setup"})
+"""What a clone answers by itself (cli/local.py)."""
+
 _GLOBAL = ("--dir", "--server", "--as")
 
 
@@ -64,9 +67,9 @@ def _main(argv: list[str]) -> int:
 
         return host.run(words, where.dir, where.acting_as, Terminal())
     if where.server is None:
-        from shardd.cli import local
+        if words[0] in _LOCAL:
+            from shardd.cli import local
 
-        if words[0] in local.NAMES:
             return local.run(words, Terminal())
     from shardd.cli import remote
 
