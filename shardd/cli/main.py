@@ -66,11 +66,10 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import host
 
         return host.run(words, where.dir, where.acting_as, Terminal())
-    if where.server is None:
-        if words[0] in _LOCAL:
-            from shardd.cli import local
+    if where.server is None and words[0] in _LOCAL:
+        from shardd.cli import local
 
-            return local.run(words, Terminal())
+        return local.run(words, Terminal())
     from shardd.cli import remote
 
     return remote.run(words, where.server)
