@@ -85,6 +85,7 @@ def decode_entry(raw: bytes) -> Entry:
     except ValueError as error:
         raise BadEvent("journal", str(error)) from None
     parent = commit.parents[0] if commit.parents else None
-    if not is_oid(oid) or raw != encode_entry(entry, parent=parent):
+    ours = entry_of(entry.tenure, entry.resumed_at)
+    if not is_oid(oid) or entry != ours or raw != encode_entry(entry, parent=parent):
         raise BadEvent("journal", "is not in the form in which the authority writes it")
     return entry

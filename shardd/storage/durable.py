@@ -42,9 +42,18 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | No
 
 def sync_directories(paths: Iterable[Path]) -> None:
     """fsync each directory that exists, so that the names in it survive a power failure."""
+    _sync(paths, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """fsync each file that exists, which another program wrote and did not sync."""
+    _sync(paths, os.O_RDONLY)
+
+
+def _sync(paths: Iterable[Path], flags: int) -> None:
     for path in dict.fromkeys(paths):
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(path, flags)
         except FileNotFoundError:
             continue
         try:

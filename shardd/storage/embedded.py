@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from shardd.core.limits import Limits
-from shardd.errors import Misuse, Rejected
+from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.storage import hooks
+from shardd.storage.durable import sync_directories, sync_files
 from shardd.storage.git import Git
 from shardd.storage.repository import STATE, Repository, create_bare, hardened
 from shardd.version import VERSION
@@ -57,9 +59,24 @@ def _harden(path: Path) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)
         hooks.install(path / STATE / "hooks")
         for name, value in hardened(Limits(), hooks=_HOOKS).items():
-            git.run("config", name, value)
+            _configure(git, name, value, folder)
         with Repository(path) as repository:
             repository.write_empty_tree()
+        # A configuration that a power failure empties names no hooks, and lets every push in.
+        sync_files([path / "config"])
+        sync_directories([path, path / STATE])
         (path / _READY).touch()
     finally:
         os.close(folder)
+
+
+def _configure(git: Git, name: str, value: str, lock: int) -> None:
+    try:
+        git.run("config", name, value, pass_fds=[lock])
+    except Unavailable:
+        left = git.path / "config.lock"
+        time.sleep(0.1)  # somebody else's git may be at it, for a moment
+        if not left.exists():
+            raise
+        left.unlink(missing_ok=True)  # ours would still hold the folder's lock: it was killed
+        git.run("config", name, value, pass_fds=[lock])

@@ -54,9 +54,9 @@ class Receiver:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)
             facts = gather(authority.place, pusher, changes, parse_options(options), authority.standing)
-            reached(Point.BEFORE_DECIDE)
+            reached(Point.BEFORE_LOOK)
             decision = decide(facts)
-            reached(Point.AFTER_DECIDE)
+            reached(Point.AFTER_LOOK)
             return decision if isinstance(decision, Reject) else None
 
     def proc_receive(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:

@@ -19,7 +19,7 @@ from dulwich.refs import DiskRefsContainer, Ref
 from shardd.core.limits import Limits
 from shardd.core.names import is_oid
 from shardd.errors import Corrupt, Unavailable
-from shardd.storage.durable import sync_directories, write_atomic, writing
+from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
 from shardd.storage.git import Git, RefMove
 from shardd.storage.locks import PACKED_REFS, locked
 from shardd.storage.seams import Point, reached
@@ -265,6 +265,8 @@ def create_bare(path: Path, *, hooks: str, limits: Limits) -> bool:
         (draft / STATE).mkdir(mode=0o700)
         with Repository(draft) as repository:
             repository.write_empty_tree()
+        sync_files([draft / "config", draft / "HEAD"])
+        sync_directories([draft, draft / "objects", draft / "refs"])
         if path.exists():
             return False
         try:

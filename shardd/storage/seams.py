@@ -19,9 +19,11 @@ VARIABLE = "SHARDD_KILL_AT"
 class Point(StrEnum):
     """Every step of a push and of a lease change, before and after."""
 
+    BEFORE_LOOK = "before-look"  # pre-receive is about to decide, without locks
+    AFTER_LOOK = "after-look"  # it has, and git is not told yet
     BEFORE_LOCK = "before-lock"  # the locks of the spaces are about to be taken
     AFTER_LOCK = "after-lock"  # they are held, and nothing was looked at yet
-    BEFORE_DECIDE = "before-decide"  # the facts are gathered
+    BEFORE_DECIDE = "before-decide"  # under the locks, the facts are gathered
     AFTER_DECIDE = "after-decide"  # it is decided, and nothing was written yet
     BEFORE_STORE = "before-store"  # inside the transaction that stores a lease
     AFTER_STORE = "after-store"  # the lease is stored; its journal entry is not published

@@ -1,0 +1,486 @@
+"""What killed processes, full disks and lost files leave behind: the next call puts it in order, or says what to do."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shardd.core.event import Head
+from shardd.core.journal import encode_entry, entry_of
+from shardd.core.lease import Acquire, Ended, Grant, Momentary, Reason, Release, Tenure
+from shardd.core.names import lease_ref, space_ref
+from shardd.core.objects import commit_oid
+from shardd.core.policy import Accept
+from shardd.errors import Corrupt, Rejected, SharddError, Unavailable
+from shardd.storage import git as storage_git
+from shardd.storage.appending import append_drafts
+from shardd.storage.embedded import prepare
+from shardd.storage.facts import Pusher
+from shardd.storage.git import RefMove
+from shardd.storage.gitlog import GitLog
+from shardd.storage.locks import locked
+from tests.attack.children import Child
+from tests.attack.test_crash import SPACE, append, fsck, history
+from tests.authorities import drafts, embedded, make_repo
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """HEAD points at the space; alice holds it under epoch 2 and has appended two events."""
+    path = make_repo(tmp_path / "garden.git")
+    with embedded(path) as authority:
+        authority.create(SPACE)
+        authority.change(SPACE, Momentary("bob"))
+        authority.change(SPACE, Acquire("alice"))
+    append(path, drafts("alice", 2))
+    return path
+
+
+def seq(path: Path) -> int:
+    with embedded(path) as authority:
+        head = authority.head(SPACE)
+        assert head is not None
+        return head.seq
+
+
+def epoch_after_grant(path: Path) -> int:
+    with embedded(path) as authority:
+        return authority.change(SPACE, Grant("carol", force=True)).epoch
+
+
+@pytest.mark.parametrize("left", [f"{space_ref(SPACE)}.lock", "HEAD.lock", "packed-refs.lock", "packed-refs.new"])
+def test_a_lock_file_of_a_killed_git_does_not_stop_a_push(repo: Path, left: str) -> None:
+    (repo / left).write_text("half of")
+    append(repo, drafts("alice"))
+    assert seq(repo) == 3
+    fsck(repo)
+
+
+def test_a_lock_file_of_a_killed_git_does_not_stop_a_lease_change(repo: Path) -> None:
+    (repo / f"{lease_ref(SPACE)}.lock").touch()
+    assert epoch_after_grant(repo) == 3
+    assert [entry.tenure.epoch for entry in history(repo)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("left", ["refs/notes/alice.lock", "packed-refs.lock", "packed-refs.new"])
+def test_a_lock_file_of_a_killed_git_does_not_stop_a_deletion(repo: Path, left: str) -> None:
+    with embedded(repo) as authority, authority.hold([], also=["@notes-alice"]) as held:
+        repository = authority.place.repository
+        oid = repository.read_ref(space_ref(SPACE))
+        held.move([RefMove("refs/notes/alice", None, oid)], Accept(), "alice")
+        (repo / left).touch()
+        held.move([RefMove("refs/notes/alice", oid, None)], Accept(), "alice")
+        assert repository.read_ref("refs/notes/alice") is None
+
+
+def test_a_lock_file_stops_a_new_space_no_more_than_a_push(repo: Path) -> None:
+    (repo / "refs/heads/spaces/other.lock").touch()
+    with embedded(repo) as authority:
+        assert authority.create("other") == authority.head("other")
+
+
+def test_the_lock_files_of_others_are_left_alone(repo: Path) -> None:
+    others = [repo / "refs/heads/spaces/other.lock", repo / "refs/heads/main.lock", repo / "packed-refs.lock"]
+    for other in others:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.touch()
+    (repo / f"{space_ref(SPACE)}.lock").touch()
+    append(repo, drafts("alice"))
+    assert all(other.exists() for other in others)
+
+
+def test_a_lock_that_git_holds_for_a_moment_is_waited_for(repo: Path) -> None:
+    """`git gc` by hand locks a ref for an instant, and must not lose that lock to us."""
+    lock = repo / f"{space_ref(SPACE)}.lock"
+    lock.touch()
+    before = lock.stat().st_ino
+
+    def job(say: Callable[[object], None]) -> None:
+        say("ready")
+        append(repo, drafts("alice"))
+
+    child = Child(job)
+    assert child.hears() == "ready"
+    assert lock.stat().st_ino == before
+    lock.unlink()
+    assert not child.ends().killed
+    assert seq(repo) == 3
+
+
+def test_git_keeps_the_lock_of_a_space_when_we_die(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between git's start and its end: nobody else gets in before that git is done."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    slow = tmp_path / "git"
+    waits = f"cat >{tmp_path}/said; read -r go <{fifo}; exec <{tmp_path}/said >/dev/null"
+    slow.write_text(f'#!/bin/sh\nif [ "$1" = update-ref ]; then {waits}; fi\nexec {shutil.which("git")} "$@"\n')
+    slow.chmod(0o755)
+    events = drafts("alice")
+    monkeypatch.setattr(storage_git, "executable", lambda: str(slow))
+
+    def job(say: Callable[[object], None]) -> None:
+        append(repo, events)
+        say("appended")
+
+    child = Child(job)
+    with fifo.open("w") as go:  # opens once git waits there
+        monkeypatch.undo()
+        child.kill()
+        assert child.ends().said == []
+        with pytest.raises(Unavailable, match="stays taken"), locked(repo / "shardd" / "locks", [SPACE], patience=0.2):
+            pytest.fail("the space was free while a git was about to move its ref")
+        assert seq(repo) == 2
+        go.write("go\n")
+    with locked(repo / "shardd" / "locks", [SPACE], patience=20):
+        assert seq(repo) == 3
+    assert append(repo, events)[0].seq == 3
+
+
+@pytest.mark.parametrize("count", [1, 150], ids=["loose", "packed"])
+def test_objects_that_a_killed_writer_left_half_done(repo: Path, count: int) -> None:
+    """A retry brings the very same objects, and must find no lock on them."""
+    events = drafts("alice", count)
+    twin = repo.parent / "twin.git"
+    shutil.copytree(repo, twin)
+    append(twin, events)
+    for path in twin.rglob("objects/**/*"):
+        name = repo / path.relative_to(twin)
+        if path.is_file() and not name.exists():
+            name.parent.mkdir(exist_ok=True)
+            if path.suffix in (".pack", ".idx"):
+                name.with_name(f"{name.name}.lock").touch()
+            else:
+                (name.parent / "tmp_obj_half").write_bytes(path.read_bytes()[:20])
+    assert len(append(repo, events)) == count
+    fsck(repo)
+
+
+def test_a_half_made_object_is_never_under_its_name(repo: Path) -> None:
+    append(repo, drafts("alice"))
+    objects = [path for path in repo.rglob("objects/??/*") if path.is_file()]
+    assert objects
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in objects)
+    assert not [path for path in objects if not path.name.isalnum()]
+
+
+# --- the index
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + os.urandom(4000))
+
+
+def nonsense(path: Path) -> None:
+    path.write_text("not a database at all, and long enough to be read as one " * 20)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def torn(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[4096:] = os.urandom(len(raw) - 4096)
+    path.write_bytes(raw)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def hot_journal(path: Path) -> None:
+    nonsense(path)
+    path.with_name("index.db-journal").write_bytes(os.urandom(2000))
+
+
+def of_the_future(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+
+DAMAGE = [garbage, nonsense, truncated, torn, empty, missing, hot_journal, of_the_future]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_a_damaged_index_is_made_anew_at_once(repo: Path, damage: Callable[[Path], None]) -> None:
+    one = drafts("alice")
+    append(repo, one)
+    damage(repo / "shardd" / "index.db")
+    assert append(repo, one)[0].seq == 3, "known by its id"
+    assert append(repo, drafts("alice"))[0].seq == 4
+
+
+def test_an_index_that_is_behind_catches_up(repo: Path) -> None:
+    index = repo / "shardd" / "index.db"
+    old = index.read_bytes()
+    events = drafts("alice", 5)
+    append(repo, events)
+    index.write_bytes(old)
+    assert append(repo, events)[-1].seq == 7
+    assert seq(repo) == 7
+
+
+def test_an_index_of_another_history_is_not_believed(repo: Path, tmp_path: Path) -> None:
+    """A restore put other refs under the index: what is gone is no duplicate, and what is there is."""
+    twin = tmp_path / "twin.git"
+    shutil.copytree(repo, twin)
+    gone, there = drafts("alice", 3), drafts("alice", 90)
+    append(twin, gone)
+    append(repo, there)
+    shutil.copy(twin / "shardd" / "index.db", repo / "shardd" / "index.db")
+    shutil.copytree(twin / "objects", repo / "objects", dirs_exist_ok=True)  # so that its head is here, and a stranger
+    assert append(repo, there)[-1].seq == 92
+    assert [event.seq for event in append(repo, gone)] == [93, 94, 95]
+
+
+def test_an_index_that_ran_ahead_of_a_restored_log(repo: Path) -> None:
+    before = (repo / space_ref(SPACE)).read_text()
+    events = drafts("alice", 3)
+    append(repo, events)
+    (repo / space_ref(SPACE)).write_text(before)
+    assert seq(repo) == 2
+    assert [event.seq for event in append(repo, events)] == [3, 4, 5]
+
+
+def test_a_long_log_is_indexed_in_parts_that_let_others_in(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shardd.storage import index as module
+
+    events = drafts("alice", 400)
+    append(repo, events)
+    (repo / "shardd" / "index.db").unlink()
+    monkeypatch.setattr(module, "_PART", 50)
+    notes: list[int] = []
+    original = module.EventIndex._note
+
+    def noted(self, connection, space, before, part):  # type: ignore[no-untyped-def]
+        result = original(self, connection, space, before, part)
+        notes.append(len(part))
+        with sqlite3.connect(repo / "shardd" / "index.db", timeout=0, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")  # free between two parts
+            other.execute("ROLLBACK")
+        other.close()
+        return result
+
+    monkeypatch.setattr(module.EventIndex, "_note", noted)
+    assert seq(repo) == 402
+    assert notes == [50] * 8 + [3]
+    assert append(repo, events)[0].seq == 3
+
+
+# --- the leases
+
+
+def test_a_lost_database_ends_leases_and_never_takes_an_epoch_back(repo: Path) -> None:
+    (repo / "shardd" / "authority.db").unlink()
+    with embedded(repo) as authority:
+        with pytest.raises(Rejected) as refused:
+            append_drafts(authority, SPACE, drafts("alice"), Pusher("alice"))
+        assert refused.value.code == "not-holder"
+        assert "ended when the repo was restored" in refused.value.message
+    assert epoch_after_grant(repo) == 3
+    entries = history(repo)
+    assert [entry.tenure.epoch for entry in entries] == [1, 2, 3]
+    assert entries[-1].tenure.previous is Ended.RESTORED
+
+
+@pytest.mark.parametrize("damage", [nonsense, garbage, torn, truncated], ids=lambda damage: damage.__name__)
+def test_a_damaged_database_refuses_everything_and_says_what_mends_it(
+    repo: Path, damage: Callable[[Path], None]
+) -> None:
+    path = repo / "shardd" / "authority.db"
+    damage(path)
+    with embedded(repo) as authority:
+        for call in (lambda: authority.standing(SPACE), lambda: epoch_after_grant(repo)):
+            with pytest.raises(Corrupt, match="move the file away"):
+                call()
+    with pytest.raises(Corrupt):
+        append(repo, drafts("alice"))
+    path.rename(path.with_suffix(".damaged"))
+    assert epoch_after_grant(repo) == 3
+
+
+def test_a_database_that_a_crash_left_without_tables(repo: Path) -> None:
+    path = repo / "shardd" / "authority.db"
+    path.write_bytes(b"")
+    assert epoch_after_grant(repo) == 3
+
+
+def test_looking_makes_no_database(tmp_path: Path) -> None:
+    path = make_repo(tmp_path / "garden.git")
+    with embedded(path) as authority:
+        assert authority.standing(SPACE).head is None
+    assert not (path / "shardd" / "authority.db").exists()
+
+
+def test_a_database_from_a_newer_shardd_is_not_touched(repo: Path) -> None:
+    of_the_future(repo / "shardd" / "authority.db")
+    with pytest.raises(Corrupt, match="newer shardd"):
+        epoch_after_grant(repo)
+
+
+def test_an_older_database_does_not_bring_its_lease_back(repo: Path) -> None:
+    path = repo / "shardd" / "authority.db"
+    old = path.read_bytes()
+    assert epoch_after_grant(repo) == 3
+    path.write_bytes(old)
+    with pytest.raises(Rejected) as refused:
+        append(repo, drafts("alice"))
+    assert refused.value.code == "not-holder"
+    assert epoch_after_grant(repo) == 4
+
+
+def test_a_journal_that_lags_is_published_before_anything_else(repo: Path) -> None:
+    behind = (repo / lease_ref(SPACE)).read_text()
+    assert epoch_after_grant(repo) == 3
+    published = (repo / lease_ref(SPACE)).read_text()
+    (repo / lease_ref(SPACE)).write_text(behind)
+    (repo / "objects" / published[:2] / published[2:].strip()).unlink()
+    with embedded(repo) as authority, authority.hold([SPACE]):
+        pass
+    assert (repo / lease_ref(SPACE)).read_text() == published
+    assert [entry.tenure.holder for entry in history(repo)] == ["bob", "alice", "carol"]
+    fsck(repo)
+
+
+def test_a_journal_that_was_deleted_is_published_again(repo: Path) -> None:
+    published = (repo / lease_ref(SPACE)).read_text()
+    (repo / lease_ref(SPACE)).unlink()
+    append(repo, drafts("alice"))
+    assert (repo / lease_ref(SPACE)).read_text() == published
+
+
+def test_a_journal_whose_past_is_gone_goes_on_above_the_store(repo: Path) -> None:
+    """Refs and objects came back from an older backup, the database did not: its lease is over."""
+    oldest = history(repo)[0]
+    raw = encode_entry(oldest, parent=None)
+    for _ in range(3):
+        newest = epoch_after_grant(repo)
+    with embedded(repo) as authority:
+        repository = authority.place.repository
+        for oid, _ in list(repository.history(repository.read_ref(lease_ref(SPACE)) or ""))[1:]:
+            (repo / "objects" / oid[:2] / oid[2:]).unlink()
+    (repo / lease_ref(SPACE)).write_text(f"{commit_oid(raw)}\n")
+    with embedded(repo) as authority:
+        with pytest.raises(Rejected):
+            append_drafts(authority, SPACE, drafts("carol"), Pusher("carol"))
+        assert [e.tenure.reason for e in authority.history(SPACE)] == [Reason.ACQUIRE, Reason.RESTORE]
+    assert epoch_after_grant(repo) == newest + 2
+    fsck(repo)
+
+
+def test_a_journal_that_is_no_journal_is_corrupt(repo: Path) -> None:
+    (repo / lease_ref(SPACE)).write_text((repo / space_ref(SPACE)).read_text())
+    with pytest.raises(Corrupt, match="refs/leases/whynot"):
+        epoch_after_grant(repo)
+
+
+def test_a_foreign_journal_entry_above_ours_ends_our_lease(repo: Path) -> None:
+    """An epoch that we do not know was given out by somebody: nothing from before it may append."""
+    with embedded(repo) as authority:
+        repository = authority.place.repository
+        published = repository.read_ref(lease_ref(SPACE))
+        tenure = Tenure(9, "dave", 1_781_517_600_000, Reason.GRANT, Ended.REVOKED)
+        raw = encode_entry(entry_of(tenure, Head(2, "1" * 40)), parent=published)
+        repository.write_commits([raw])
+        repository.move_refs([RefMove(lease_ref(SPACE), published, commit_oid(raw))])
+    with pytest.raises(Rejected):
+        append(repo, drafts("alice"))
+    assert epoch_after_grant(repo) == 10
+
+
+# --- spaces and repos half made
+
+
+def test_a_space_whose_creation_was_killed_is_created_by_the_next_try(tmp_path: Path) -> None:
+    path = make_repo(tmp_path / "garden.git")
+
+    def create(say: Callable[[object], None]) -> None:
+        with embedded(path) as authority:
+            authority.create(SPACE)
+
+    for point in ("after-lock", "before-move"):
+        assert Child(create, kill_at=point).ends().killed
+    with embedded(path) as authority:
+        assert authority.head(SPACE) is None
+        authority.create("other")
+        authority.create(SPACE)
+    assert (path / "HEAD").read_text() == "ref: refs/heads/spaces/other\n"
+    fsck(path)
+
+
+def test_a_killed_git_config_does_not_stop_the_making_of_an_embedded_repo(tmp_path: Path) -> None:
+    path = make_repo(tmp_path / "garden.git")
+    (path / "config").write_text("[core]\n\tbare = true\n\trepositoryformatversion = 0\n")
+    (path / "config.lock").write_text("half")
+    prepare(path)
+    assert GitLog(path).append(SPACE, "page.bound").seq == 1
+
+
+# --- disks
+
+
+LIMITS = [0, 40, 100, 200, 400, 1_000, 4_096, 8_192, 12_288, 16_384, 40_000]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_full_disk_refuses_and_nothing_is_torn(repo: Path, limit: int) -> None:
+    """No file may grow beyond so many bytes: each write in turn is the one that fails."""
+    events = drafts("alice", 3)
+    with embedded(repo) as authority:
+        authority.change(SPACE, Release("alice"))
+        authority.change(SPACE, Acquire("alice"))
+
+    def attempt(say: Callable[[object], None], work: Callable[[], object]) -> None:
+        try:
+            say(("done", work()))
+        except SharddError as error:
+            say((type(error).__name__, str(error)))
+
+    def job(say: Callable[[object], None]) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        attempt(say, lambda: len(append(repo, events)))
+        attempt(say, lambda: epoch_after_grant(repo))
+
+    (appended, what), (changed, epoch) = Child(job).ends().said
+    assert {appended, changed} <= {"done", "Unavailable"}, (what, epoch)
+    with embedded(repo) as authority:
+        head = authority.head(SPACE)
+        assert head is not None
+        assert head.seq in (2, 5)
+        assert appended != "done" or head.seq == 5
+        lease = authority.standing(SPACE).tenancy.lease
+        assert lease is not None
+        assert changed != "done" or lease.holder == "carol"
+        authority.change(SPACE, Grant("alice", force=True))
+    assert [event.seq for event in append(repo, events)] == [3, 4, 5]
+    assert [entry.tenure.epoch for entry in history(repo)] == list(range(1, len(history(repo)) + 1))
+    fsck(repo)
+
+
+def test_the_limits_above_cut_at_the_first_write_and_at_none(repo: Path) -> None:
+    """A sweep that never fails, or never succeeds, would prove nothing."""
+
+    def under(limit: int) -> bool:
+        def job(say: Callable[[object], None]) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            try:
+                append(repo, drafts("alice"))
+                say(True)
+            except SharddError:
+                say(False)
+
+        return bool(Child(job).ends().said[0])
+
+    assert [under(LIMITS[0]), under(LIMITS[-1])] == [False, True]
