@@ -51,11 +51,7 @@ def decode_data(text: str) -> dict[str, Json]:
     found = decode_plain(text)
     if found is not None:
         return found
-    return canonical_form(parse_object(text, "data"))
-
-
-def canonical_form(data: dict[str, Json]) -> dict[str, Json]:
-    """An object as its canonical bytes decode; BadEvent if there are none."""
+    data = parse_object(text, "data")
     if _check(data, "data", 1):
         # Only floats can change under canonicalisation (1.0 is written 1).
         return cast("dict[str, Json]", json.loads(rfc8785.dumps(data)))

@@ -45,7 +45,7 @@ from shardd.core.event import (
     unix_seconds,
 )
 from shardd.core.names import is_id
-from shardd.core.objects import EMPTY_TREE, Commit, build_commit, empty_tree_for, parse_commit
+from shardd.core.objects import EMPTY_TREE, Commit, build_commit, commit_oid, empty_tree_for, parse_commit
 from shardd.errors import BadEvent
 
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)
@@ -75,6 +75,12 @@ def genesis(space: str, *, seq: int = 0, tree: str = EMPTY_TREE) -> bytes:
         seconds=0,
         message=f"space.created: {space}\n\nSeq: {seq}\n",
     )
+
+
+def genesis_oid(space: str, *, seq: int = 0, like: str = "0" * 40) -> str:
+    """The object id of a space's first commit, in the object format of the id `like`."""
+    algorithm = "sha1" if len(like) == 40 else "sha256"
+    return commit_oid(genesis(space, seq=seq, tree=empty_tree_for(like)), algorithm=algorithm)
 
 
 def decode_genesis(raw: bytes, space: str) -> int:

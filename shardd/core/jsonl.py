@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
-from shardd.core.canonical import Json, canonical_form, decode_plain, encode_data, parse_object
+from shardd.core.canonical import Json, decode_plain, encode_data, parse_object
 from shardd.core.event import MAX_SEQ, Draft, Event, format_time, parse_time
 from shardd.core.ids import uuid8
 from shardd.errors import BadEvent
@@ -158,7 +158,6 @@ def _numbered(line: Mapping[str, Json], shape: _Shape, space: str, where: str) -
     data = line.get(shape.data, {})
     if not isinstance(data, dict):
         raise BadEvent("data", "is not an object; write it as {...}")
-    data = canonical_form(data)
     actor, kind = _text(line, "actor"), _text(line, "type")
     subject = None if line.get("subject") is None else _text(line, "subject")
     if line.get("id") is not None:

@@ -13,7 +13,7 @@ from shardd.core.codec import decode_event
 from shardd.core.importing import chain
 from shardd.core.jsonl import Numbered, decode_lines, encode_line
 from shardd.errors import BadEvent
-from tests.properties.values import numbered
+from tests.properties.strategies import numbered
 
 
 @given(numbered(gaps=True))
