@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shardd.storage.gitlog import GitLog
     from shardd.storage.log import DecisionLog
     from shardd.storage.memory import MemoryLog
+    from shardd.storage.transfer import export_jsonl, import_jsonl, import_log, migrate_space
     from shardd.wiki.folder_shard import FolderShard
     from shardd.wiki.git_shard import GitTreeShard
     from shardd.wiki.shard import DictShard, Shard
@@ -51,7 +52,11 @@ __all__ = [
     "SharddError",
     "Unavailable",
     "__version__",
+    "export_jsonl",
     "fold",
+    "import_jsonl",
+    "import_log",
+    "migrate_space",
 ]
 
 _HOMES = {
@@ -71,7 +76,11 @@ _HOMES = {
     "MemoryLog": "storage.memory",
     "Reducer": "core.fold",
     "Shard": "wiki.shard",
+    "export_jsonl": "storage.transfer",
     "fold": "core.fold",
+    "import_jsonl": "storage.transfer",
+    "import_log": "storage.transfer",
+    "migrate_space": "storage.transfer",
 }
 
 

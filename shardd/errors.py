@@ -59,11 +59,20 @@ class Rejected(SharddError):
 
 
 class BadEvent(Rejected):
-    """The event format cannot hold this. `field` names the part: `subject`, `data`, `Seq`, …"""
+    """The event format cannot hold this. `field` names the part: `subject`, `data`, `Seq`, …
 
-    def __init__(self, field: str, message: str, remedy: str = "", *, code: str = "bad-event") -> None:
-        super().__init__(code, f"{field}: {message}", remedy)
+    where: which of many events it is, such as `line 7`; empty where there is but one
+    """
+
+    def __init__(self, field: str, message: str, remedy: str = "", *, code: str = "bad-event", where: str = "") -> None:
+        super().__init__(code, f"{where}: {field}: {message}" if where else f"{field}: {message}", remedy)
         self.field = field
+        self.where = where
+        self.detail = message
+
+    def at(self, where: str, *, field: str = "") -> BadEvent:
+        """The same about the event `where`. field: how the part is called there"""
+        return BadEvent(field or self.field, self.detail, self.remedy, code=self.code, where=where)
 
 
 class HeadMoved(Rejected):

@@ -5,13 +5,15 @@ without fraction or exponent is within ±(2^53 − 1); strings are whole Unicode
 
 msgspec writes the very bytes of RFC 8785 where there are no floats and no key beyond the Basic Multilingual Plane,
 fifty times faster than the reference library; everything else goes to that library. A property test holds the two
-against each other.
+against each other. Reading has the same two ways: what msgspec decodes and writes back as it was is canonical, so it
+breaks none of the rules; everything else is read with care.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
 
 import msgspec
@@ -26,54 +28,76 @@ MAX_INT = 2**53 - 1
 _EXPONENT_FROM = 1e21  # ECMAScript writes integral numbers below this without an exponent
 
 _fast = msgspec.json.Encoder(order="sorted")
+# A float decodes as null, so a body with one is not written back as it was.
+_plain = msgspec.json.Decoder(dict, float_hook=lambda _: None)
+# What msgspec would write back although it needs care: integers too large, keys that RFC 8785 sorts by UTF-16.
+# (Digits that a quote opens are text.)
+_UNSURE = re.compile('(?<!")[0-9]{16}|[\U00010000-\U0010ffff]')
 
 
-def encode_data(data: Mapping[str, Json]) -> bytes:
-    """Canonical UTF-8 bytes of an object, or BadEvent naming where it cannot be held."""
+def encode_data(data: Mapping[str, Json], *, level: int = 1) -> bytes:
+    """Canonical UTF-8 bytes of an object, or BadEvent naming where it cannot be held.
+
+    level: at which it stands; 0 for one that only wraps an event's data
+    """
     plain = data if type(data) is dict else dict(data)
-    if _check(plain, "data", 1):
+    if _check(plain, "data", level):
         return rfc8785.dumps(plain)
     return _fast.encode(plain)
 
 
 def decode_data(text: str) -> dict[str, Json]:
     """The object that a body holds, in any layout, as its canonical form decodes; or BadEvent."""
-    data = _parse(text)
+    found = decode_plain(text)
+    if found is not None:
+        return found
+    data = parse_object(text, "data")
     if _check(data, "data", 1):
         # Only floats can change under canonicalisation (1.0 is written 1).
         return cast("dict[str, Json]", json.loads(rfc8785.dumps(data)))
     return data
 
 
-def _parse(text: str) -> dict[str, Json]:
+def decode_plain(text: str) -> dict[str, Json] | None:
+    """The object, if the text is plainly canonical; None where it takes the careful way to tell."""
+    if _UNSURE.search(text) or text.count("{") + text.count("[") > MAX_DEPTH:
+        return None
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        raw = text.encode()
+        data: dict[str, Json] = _plain.decode(raw)
+    except (ValueError, RecursionError):  # msgspec's errors, and half a surrogate pair
+        return None
+    return data if _fast.encode(data) == raw else None
+
+
+def parse_object(text: str, field: str, *, number: Callable[[str], float] = float) -> dict[str, Json]:
+    """The object that a text holds, no key twice; or BadEvent about `field`. number: reads what is not an integer"""
+
+    def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise BadEvent(field, f"the key {key!r} stands twice in one object")
+                seen.add(key)
+        return found
+
+    def no_constant(name: str) -> None:
+        raise BadEvent(field, f"{name} is not JSON")
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant, parse_float=number)
     except json.JSONDecodeError as error:
-        raise BadEvent(
-            "data", f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
+        where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise BadEvent(field, f"is not JSON: {error.msg} at {where}") from None
     except RecursionError:
-        raise BadEvent("data", f"nested deeper than {MAX_DEPTH}") from None
+        raise BadEvent(field, f"nested deeper than {MAX_DEPTH}") from None
     except ValueError as error:  # an integer with thousands of digits
-        raise BadEvent("data", str(error)) from None
+        raise BadEvent(field, str(error)) from None
     if not isinstance(value, dict):
-        raise BadEvent("data", "the body is JSON but not an object; write it as {...}")
+        raise BadEvent(field, "is JSON but not an object; write it as {...}")
     return value
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise BadEvent("data", f"the key {key!r} stands twice in one object")
-            seen.add(key)
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise BadEvent("data", f"{name} is not JSON")
 
 
 def _check(value: object, where: str, depth: int) -> bool:

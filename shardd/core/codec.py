@@ -27,9 +27,11 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from shardd.core.canonical import decode_data, encode_data
 from shardd.core.event import (
+    MAX_SEQ,
     Draft,
     Event,
     check_actor,
@@ -43,13 +45,23 @@ from shardd.core.event import (
     unix_seconds,
 )
 from shardd.core.names import is_id
-from shardd.core.objects import EMPTY_TREE, Commit, build_commit, empty_tree_for, parse_commit
+from shardd.core.objects import EMPTY_TREE, Commit, build_commit, commit_oid, empty_tree_for, parse_commit
 from shardd.errors import BadEvent
 
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)
 _IDENTITY = re.compile(r"[^<>\n]+ <[^<>\n]*>\Z")
 _OURS = ("Seq", "Event-Id", "Actor", "Time", "Lease-Epoch", "Source-Epoch")
 _IGNORED = ("signed-off-by", "co-authored-by")
+
+# The layout that encode_event writes, and no other. It is matched first: one pass takes such a commit apart.
+_CANONICAL = re.compile(
+    r"tree ([0-9a-f]{40}|[0-9a-f]{64})\nparent ([0-9a-f]{40}|[0-9a-f]{64})\n"
+    r"author ([^<>\n]*?) ?<[^<>\n]*> [0-9]{1,12} \+0000\ncommitter [^<>\n]*<[^<>\n]*> [0-9]{1,12} \+0000\n\n"
+    r"([A-Za-z0-9][A-Za-z0-9._/-]{0,99})(?:: ([^\n]+))?\n\n(?:(\{[^\n]*\})\n\n)?"
+    r"Seq: (0|[1-9][0-9]{0,15})\nEvent-Id: ([\x21-\x7e]{1,128})\nActor: ([^\n]+)\n"
+    r"Time: ((?:19[7-9]|[2-9][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)\n"
+    r"(?:Lease-Epoch: (0|[1-9][0-9]{0,15})\n)?(?:Source-Epoch: (0|[1-9][0-9]{0,15})\n)?\Z"
+)
 
 GENESIS_IDENTITY = "shardd <shardd@shardd>"
 
@@ -63,6 +75,12 @@ def genesis(space: str, *, seq: int = 0, tree: str = EMPTY_TREE) -> bytes:
         seconds=0,
         message=f"space.created: {space}\n\nSeq: {seq}\n",
     )
+
+
+def genesis_oid(space: str, *, seq: int = 0, like: str = "0" * 40) -> str:
+    """The object id of a space's first commit, in the object format of the id `like`."""
+    algorithm = "sha1" if len(like) == 40 else "sha256"
+    return commit_oid(genesis(space, seq=seq, tree=empty_tree_for(like)), algorithm=algorithm)
 
 
 def decode_genesis(raw: bytes, space: str) -> int:
@@ -130,6 +148,44 @@ def read_event(raw: bytes, *, oid: str, parent_seq: int) -> Written:
     """Like decode_event, and what was said as against derived: the rules of a push need to know."""
     if b"\r" in raw:
         raise BadEvent("message", "holds a carriage return", "write it with LF line ends")
+    return _read_canonical(raw, oid) or _read_accepted(raw, oid, parent_seq)
+
+
+def _read_canonical(raw: bytes, oid: str) -> Written | None:
+    """What a commit in canonical layout says; None where it is in another, or breaks a rule.
+
+    Then _read_accepted reads it in its own time, and it alone says what is wrong.
+    """
+    try:
+        match = _CANONICAL.match(raw.decode())
+        if match is None:
+            return None
+        tree, parent, author, kind, about, body, seq, id, actor, when, epoch, source_epoch = match.groups()
+        numbers = int(seq), None if epoch is None else int(epoch), None if source_epoch is None else int(source_epoch)
+        if (
+            tree != empty_tree_for(oid)
+            or (epoch is not None and source_epoch is not None)
+            or max(numbers[0], numbers[1] or 0, numbers[2] or 0) > MAX_SEQ
+        ):
+            return None
+        event = Event(
+            seq=numbers[0],
+            oid=oid,
+            id=id,
+            type=kind,
+            subject=None if about is None else check_subject(about),
+            actor=check_actor(actor),
+            time=datetime.fromisoformat(when),
+            data={} if body is None else decode_data(body),
+            epoch=numbers[1],
+            source_epoch=numbers[2],
+        )
+    except (ValueError, BadEvent):  # not UTF-8, no such day, or a field that breaks its rule
+        return None
+    return Written(event, (parent,), author, False, event.seq, event.actor)
+
+
+def _read_accepted(raw: bytes, oid: str, parent_seq: int) -> Written:
     commit = parse_commit(raw)
     if commit.tree not in (EMPTY_TREE, empty_tree_for(oid)):
         raise BadEvent(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from shardd.core.codec import Written, read_event
+from shardd.core.codec import Written, genesis_oid, read_event
 from shardd.core.event import Event, Head
 from shardd.core.lease import Momentary, Tenancy, change, not_holder
 from shardd.core.limits import Limits
@@ -59,6 +59,7 @@ class SpaceFacts:
     head: None if nobody created the space; tenancy: as observed at PushFacts.now
     relation, commits: of the pushed commit, oldest first, the head excluded
     known_ids: those of the pushed Event-Ids that the space already has, and where
+    importing: a whole log is to be taken over, which core/importing.py has checked event by event
     """
 
     head: Head | None
@@ -67,6 +68,7 @@ class SpaceFacts:
     relation: Relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
     known_ids: Mapping[str, Head] = field(default_factory=dict)
+    importing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,15 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         raise Rejected(
             "frozen", f"{label} is read-only: {space.frozen}", f"an admin lifts it: `shardd space thaw {label}`"
         )
+    if space.importing and not each.may_import:
+        raise Rejected(
+            "not-permitted",
+            f"{principal} needs the role import on {label}",
+            f"ask an admin for `shardd role grant {principal} import {label}`",
+        )
     epoch = _turn(facts, space, principal, label, each.role)
+    if space.importing:
+        return _whole_log(facts, each, space, space.head, name, label)
     _on_the_head(facts, each, space, space.head, label)
     return _events(facts, each, space, space.head, principal, label, epoch)
 
@@ -239,6 +249,31 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
             pass
     if each.change.old != head.oid:
         raise Rejected("non-fast-forward", f"{at}; it moved while you pushed", rebase)
+
+
+def _whole_log(
+    facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: Head, name: str, label: str
+) -> Sequence[Event]:
+    """No events, if a log may be taken over here: the space has none yet, and the log begins where the space does."""
+    if head.oid != genesis_oid(name, seq=head.seq, like=head.oid):
+        raise Rejected(
+            "exists",
+            f"{label} has events already, up to seq {head.seq}",
+            f"import into a space without events: `shardd space create {facts.repo}/NAME`",
+        )
+    if each.current != head.oid:
+        raise Rejected("non-fast-forward", f"the branch of {label} is elsewhere", "see `shardd doctor`")
+    if each.change.old != head.oid:
+        raise Rejected(
+            "exists",
+            f"{label} begins after seq {head.seq}, and the log to be imported does not begin there",
+            f"import into a space that is made for it: `shardd space create {facts.repo}/NAME --first SEQ`",
+        )
+    if space.tenancy.lease is not None and space.tenancy.lease.fenced and facts.epoch is None:
+        raise Rejected(
+            "stale-epoch", f"the lease of {label} is fenced: an import names its epoch", "run it with `--epoch N`"
+        )
+    return ()
 
 
 def _events(

@@ -19,7 +19,7 @@ leases. The order of writes carries the promise:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +36,7 @@ from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
 from shardd.errors import BadEvent, Corrupt, Rejected
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
-from shardd.storage.facts import Place, Pusher, Standing, append_facts
+from shardd.storage.facts import Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
@@ -153,10 +153,10 @@ class EmbeddedAuthority:
         with self.hold([space]) as held:
             return held.append(space, expected, commits, Pusher(principal), epoch)
 
-    def create(self, space: str) -> Head:
-        """Begin a space with its genesis; Rejected if it exists."""
+    def create(self, space: str, *, seq: int = 0) -> Head:
+        """Begin a space with its genesis, numbered `seq`; Rejected if it exists."""
         with self.hold([space], creating=True) as held:
-            return held.create(space)
+            return held.create(space, seq=seq)
 
     def freeze(self, space: str, message: str | None) -> None:
         """Make a space read-only, with the message that a pusher is shown; None lifts it."""
@@ -221,21 +221,43 @@ class Held:
         self._move(self._remember(space, outcome, head, mark))
         return Changed.of(outcome, head)
 
-    def create(self, space: str) -> Head:
+    def create(self, space: str, *, seq: int = 0) -> Head:
         """See EmbeddedAuthority.create; needs `creating`."""
         if self._authority.head(space) is not None:
             raise exists_already(self._label(space))
-        raw = genesis(space)
+        raw = genesis(space, seq=seq)
         oid = commit_oid(raw)
-        ref = space_ref(space)
         self._repository.write_commits([raw])
-        checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
-        if not checked_out or self._repository.read_ref(checked_out) is None:
-            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
-            # still names nothing, and the next space takes it over.
-            self._repository.point_head(ref)
-        self._move([RefMove(ref, None, oid)])
-        return Head(0, oid)
+        self._begin(space, oid)
+        return Head(seq, oid)
+
+    def take_over(
+        self,
+        space: str,
+        beginning: Head,
+        tip: str,
+        pusher: Pusher,
+        epoch: int | None,
+        *,
+        create: bool,
+        publish: Callable[[], None],
+    ) -> Decision:
+        """Move the head from the genesis `beginning` to the tip of a log that is imported whole, if the rules accept.
+
+        create: begin the space as well if nobody has (needs `creating`); publish: puts the commits into the repo
+        """
+        standing = self.standing(space)
+        facts = import_facts(self._authority.place, pusher, standing, beginning, tip, epoch, create=create)
+        reached(Point.BEFORE_DECIDE)
+        decision = decide(facts)
+        reached(Point.AFTER_DECIDE)
+        if isinstance(decision, Accept):
+            publish()
+            if standing.head is None:
+                self._begin(space, tip)
+            else:
+                self._move([RefMove(space_ref(space), beginning.oid, tip)])
+        return decision
 
     def freeze(self, space: str, message: str | None) -> None:
         self._save(replace(self._records[space], frozen=message), self._clock())
@@ -322,6 +344,16 @@ class Held:
         self._repository.write_commits([raw])
         self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
         return [RefMove(lease_ref(space), record.journal, oid)]
+
+    def _begin(self, space: str, oid: str) -> None:
+        """Show a space that did not exist."""
+        ref = space_ref(space)
+        checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
+        if not checked_out or self._repository.read_ref(checked_out) is None:
+            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
+            # still names nothing, and the next space takes it over.
+            self._repository.point_head(ref)
+        self._move([RefMove(ref, None, oid)])
 
     def _move(self, moves: Sequence[RefMove]) -> None:
         if moves:

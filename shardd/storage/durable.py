@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from shardd.errors import Unavailable
 
@@ -25,10 +26,17 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | No
 
     prefix: of the temporary file's name, which a killed process leaves behind
     """
+    with written_whole(path, mode=mode, prefix=prefix) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, mode: int = 0o600, prefix: str | None = None) -> Iterator[IO[bytes]]:
+    """A file to write, which replaces `path` when the block ends, and vanishes if it fails; see write_atomic."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}." if prefix is None else prefix, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(handle, mode)
             os.fsync(handle)

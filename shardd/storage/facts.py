@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from shardd.core.codec import read_event
+from shardd.core.codec import genesis_oid, read_event
 from shardd.core.event import Head
 from shardd.core.lease import Tenancy
 from shardd.core.limits import Limits
@@ -125,21 +125,50 @@ def append_facts(
     """
     if not commits:
         raise Misuse("an append without events")
-    who = pusher.principal or ""
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
     found = known(claimed_ids(commits)) if relation is Relation.EXTENDS else {}
+    change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
+    return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), epoch)
+
+
+def import_facts(
+    terms: Terms,
+    pusher: Pusher,
+    standing: Standing,
+    beginning: Head | None,
+    tip: str | None,
+    epoch: int | None,
+    *,
+    create: bool,
+) -> PushFacts:
+    """The facts of an import of a whole log. create: a space that does not exist may be begun by it
+
+    beginning, tip: the genesis and the newest commit of its chain; None before that is known
+    """
+    if standing.head is None and create:
+        standing = replace(standing, head=beginning or Head(0, genesis_oid(standing.space)))
+    old = beginning or standing.head
+    change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
+    space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True)
+    return _one_space(terms, pusher, standing, change, space, epoch)
+
+
+def _one_space(
+    terms: Terms, pusher: Pusher, standing: Standing, change: Change, space: SpaceFacts, epoch: int | None
+) -> PushFacts:
+    who = pusher.principal or ""
     return PushFacts(
         repo=terms.label,
         principal=pusher.principal,
         now=standing.now,
         changes=[
             ChangeFacts(
-                change=Change(space_ref(standing.space), expected.oid, commits[-1].oid),
+                change=change,
                 ref=SpaceRef(standing.space),
                 role=terms.rights.role(who, terms.label, standing.space),
                 may_import=terms.rights.may_import(who, terms.label, standing.space),
                 current=standing.head.oid if standing.head else None,
-                space=space_facts(standing, relation, commits, found),
+                space=space,
             )
         ],
         epoch=epoch,

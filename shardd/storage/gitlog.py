@@ -18,6 +18,8 @@ from pathlib import Path
 
 from shardd.core.append import Expected
 from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.importing import Imported, chain
+from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_principal, check_space, is_id, space_ref
 from shardd.core.roles import FileAccess
@@ -25,8 +27,9 @@ from shardd.errors import Misuse, Rejected
 from shardd.storage import reading
 from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.embedded import is_bare, prepare
+from shardd.storage.embedded import is_bare, is_embedded, prepare
 from shardd.storage.facts import Pusher
+from shardd.storage.importing import import_events, measure
 from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
 from shardd.storage.repository import Repository
 from shardd.storage.serverdir import ServerDir
@@ -83,22 +86,29 @@ class GitLog:
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         drafts = list(events)
         check_space(space)
-        if self._clone is not None:
-            raise Rejected(
-                "not-permitted",
-                f"{self._path} is a clone, and a clone's log is only read",
-                "append with `git push`, or with `shardd append`",
-            )
-        server = ServerDir.around(self._path)
-        if server is not None and self._principal is None:
-            raise Rejected(
-                "no-principal", f"{self._path} belongs to a server", "name who appends: GitLog(repo, principal=…)"
-            )
-        if server is None:
-            prepare(self._path)
-        pusher = Pusher(self._principal or LOCAL, unleased=self._principal is None)
+        server = self._writable()
+        self._prepare(server)
         with self._authority(server) as authority:
-            return append_drafts(authority, space, drafts, pusher, expected=expected, create=server is None)
+            return append_drafts(authority, space, drafts, self._pusher(), expected=expected, create=server is None)
+
+    def import_events(
+        self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
+    ) -> Imported:
+        check_space(space)
+        server = self._writable()
+        if dry_run and server is None and not is_embedded(self._path):
+            return measure(chain(space, events, keep_gaps=keep_gaps))  # a dry run makes no repo
+        self._prepare(server)
+        with self._authority(server) as authority:
+            return import_events(
+                authority,
+                space,
+                events,
+                self._pusher(),
+                keep_gaps=keep_gaps,
+                create=server is None,
+                dry_run=dry_run,
+            )
 
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
         oid = self._oid(check_space(space))
@@ -120,6 +130,28 @@ class GitLog:
             return None
         with Repository(self._git_dir) as repository:
             return repository.read_ref(REMOTE + space if self._clone else space_ref(space))
+
+    def _pusher(self) -> Pusher:
+        return Pusher(self._principal or LOCAL, unleased=self._principal is None)
+
+    def _writable(self) -> ServerDir | None:
+        """The server's directory that the repo lies in, None if it lies in none; or Rejected."""
+        if self._clone is not None:
+            raise Rejected(
+                "not-permitted",
+                f"{self._path} is a clone, and a clone's log is only read",
+                "append with `git push`, or with `shardd append`",
+            )
+        server = ServerDir.around(self._path)
+        if server is not None and self._principal is None:
+            raise Rejected(
+                "no-principal", f"{self._path} belongs to a server", "name who appends: GitLog(repo, principal=…)"
+            )
+        return server
+
+    def _prepare(self, server: ServerDir | None) -> None:
+        if server is None:
+            prepare(self._path)
 
     @property
     def _git_dir(self) -> Path:

@@ -67,6 +67,22 @@ class EventIndex:
 
         return self._ask(look)
 
+    def adopt(self, space: str, head: Head, rows: Iterable[tuple[str, int, str]]) -> None:
+        """Take over what a whole new log has: (id, seq, oid) of each event up to `head`. See `_catch_up` for parts."""
+
+        def store(connection: sqlite3.Connection) -> None:
+            at = self._at(connection, space)
+            while at is not None:
+                at = self._forget(connection, space, at)
+            steps = iter(rows)
+            while part := list(islice(steps, _PART)):
+                with _transaction(connection):
+                    connection.executemany("REPLACE INTO event VALUES (?, ?, ?, ?)", [(space, *row) for row in part])
+            with _transaction(connection):
+                connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, head.seq, head.oid))
+
+        self._ask(store)
+
     def _catch_up(self, connection: sqlite3.Connection, repository: Repository, space: str, oid: str) -> Head:
         at = self._at(connection, space)
         anew = False

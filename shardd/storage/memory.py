@@ -3,51 +3,60 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
-from shardd.core.codec import decode_event, genesis
+from shardd.core.codec import decode_event, genesis_oid
 from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.importing import Imported, chain, twice
+from shardd.core.jsonl import Numbered
 from shardd.core.names import check_space
-from shardd.core.objects import commit_oid
+from shardd.errors import Rejected, SharddError
 from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
 
 
 @dataclass(slots=True)
 class MemorySpace:
-    """One space's commits after its genesis, oldest first, and where each Event-Id stands among them."""
+    """One space's commits after its genesis, oldest first, and where each Event-Id stands among them.
+
+    seqs: their numbers; only an import leaves any out
+    """
 
     genesis: Head
+    seqs: list[int] = field(default_factory=list)
     commits: list[tuple[str, bytes]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, space: str) -> MemorySpace:
-        return cls(Head(0, commit_oid(genesis(space))))
+        return cls(Head(0, genesis_oid(space)))
 
     @property
     def head(self) -> Head:
-        if not self.commits:
-            return self.genesis
-        return Head(self.genesis.seq + len(self.commits), self.commits[-1][0])
+        return Head(self.seqs[-1], self.commits[-1][0]) if self.seqs else self.genesis
 
     def event(self, index: int) -> Event:
         # Decoded anew for each reader: a reader that changes the data it was given changes nobody else's.
         oid, raw = self.commits[index]
-        return decode_event(raw, oid=oid, parent_seq=self.genesis.seq + index)
+        return decode_event(raw, oid=oid, parent_seq=self.seqs[index] - 1)
 
     def find(self, ids: Iterable[str]) -> dict[str, Head]:
         """Those of `ids` that the space has, and where."""
         places = ((id, self.places[id]) for id in ids if id in self.places)
-        return {id: Head(self.genesis.seq + 1 + place, self.commits[place][0]) for id, place in places}
+        return {id: Head(self.seqs[place], self.commits[place][0]) for id, place in places}
 
     def extend(self, batch: Iterable[tuple[str, bytes]], ids: Iterable[str]) -> None:
         """Add commits, and the Event-Ids that they hold, in the same order."""
-        first = len(self.commits)
-        self.commits.extend(batch)
-        self.places.update({id: first + i for i, id in enumerate(ids)})
+        for (oid, raw), id in zip(batch, ids, strict=True):
+            self.add(id, self.head.seq + 1, oid, raw)
+
+    def add(self, id: str, seq: int, oid: str, raw: bytes) -> None:
+        self.places[id] = len(self.commits)
+        self.seqs.append(seq)
+        self.commits.append((oid, raw))
 
 
 class MemoryLog:
@@ -105,12 +114,41 @@ class MemoryLog:
             self._spaces[space] = found
             return [found.event(i) for i in range(first, len(found.commits))]
 
+    def import_events(
+        self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
+    ) -> Imported:
+        check_space(space)
+        self._require_empty(space, None)
+        taken: MemorySpace | None = None
+        for each in chain(space, events, keep_gaps=keep_gaps):
+            if taken is None:
+                taken = MemorySpace(Head(each.seq, each.oid))
+            elif each.id in taken.places:
+                raise twice(each.id, taken.seqs[taken.places[each.id]], each.where)
+            elif each.id is not None:
+                taken.add(each.id, each.seq, each.oid, each.raw)
+        if taken is None:
+            raise SharddError("an import of nothing is refused where it is read")
+        with self._lock:
+            self._require_empty(space, taken.genesis)
+            if not dry_run:
+                self._spaces[space] = taken
+        return Imported(len(taken.commits), taken.head)
+
+    def _require_empty(self, space: str, beginning: Head | None) -> None:
+        """The same as the rules of a push say of an import: Rejected unless a log that begins there may come in."""
+        found = self._spaces.get(space)
+        if found is not None and found.commits:
+            raise Rejected("exists", f"{space} has events already, up to seq {found.head.seq}", "name a new space")
+        if found is not None and beginning not in (None, found.genesis):
+            raise Rejected("exists", f"{space} begins after seq {found.head.seq}, and the log to be imported does not")
+
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
         check_space(space)
         found = self._spaces.get(space)
         if found is None:
             return iter(())
-        start = 0 if after is None else max(0, after - found.genesis.seq)
+        start = 0 if after is None else bisect_right(found.seqs, after)
         return (found.event(index) for index in range(start, len(found.commits)))
 
     def head(self, space: str) -> Head | None:

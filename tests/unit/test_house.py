@@ -25,8 +25,8 @@ LAYERS = {
 }
 EVERYBODY = {"errors", "version"}
 CORE_STDLIB = {
-    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools",
-    "hashlib", "itertools", "json", "math", "operator", "re", "types", "typing", "unicodedata", "uuid",
+    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum",
+    "functools", "hashlib", "itertools", "json", "math", "operator", "re", "types", "typing", "unicodedata", "uuid",
 }  # fmt: skip
 CORE_LIBRARIES = {"immutables", "msgspec", "rfc8785"}
 

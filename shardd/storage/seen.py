@@ -1,0 +1,78 @@
+"""Which event ids a long run over a log has met: kept on disk, so that memory does not grow with the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_BATCH = 2_000
+_CACHE_KIB = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """An event as it was met. where: what to call it in messages"""
+
+    id: str
+    seq: int
+    oid: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """An event whose id another one has, at `earlier`."""
+
+    event: Met
+    earlier: int
+
+
+class SeenIds:
+    """To be closed; the ids vanish with it. They are looked up in batches, so a repetition is noticed a little late."""
+
+    def __init__(self) -> None:
+        # The empty name is a database of SQLite's own, in a temporary file that nobody else sees.
+        self._connection = sqlite3.connect("", isolation_level=None)
+        for statement in (
+            f"PRAGMA cache_size = -{_CACHE_KIB}",
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "CREATE TABLE seen (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._connection.execute(statement)
+        self._waiting: list[Met] = []
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> SeenIds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, id: str, seq: int, oid: str, where: str = "") -> Twice | None:
+        """Note one; the first repetition among all that were noted, once a batch is full."""
+        self._waiting.append(Met(id, seq, oid, where))
+        return self.flush() if len(self._waiting) >= _BATCH else None
+
+    def flush(self) -> Twice | None:
+        """The first repetition among all that were noted."""
+        rows, self._waiting = self._waiting, []
+        before = self._connection.total_changes
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ((each.id, each.seq, each.oid) for each in rows)
+        )
+        if self._connection.total_changes - before == len(rows):
+            return None
+        for each in rows:
+            (seq,) = self._connection.execute("SELECT seq FROM seen WHERE id = ?", (each.id,)).fetchone()
+            if seq != each.seq:
+                return Twice(each, seq)
+        raise AssertionError("a row was left out, and each is there")
+
+    def rows(self) -> Iterator[tuple[str, int, str]]:
+        """(id, seq, oid) of all, by id."""
+        return iter(self._connection.execute("SELECT id, seq, oid FROM seen ORDER BY id"))
