@@ -169,6 +169,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(who=NAMES, ticket=TICKETS, ttl=TTLS)
     def wait_in_line(self, who: str, ticket: str, ttl: int) -> None:
+        ticket = f"{who}-{ticket}"  # nobody holds another's ticket
         outcome = self.ask(Acquire(who, ttl, ticket=ticket))
         if who in dict(self.tenancy.bars):
             assert isinstance(outcome, Rejected)
@@ -185,8 +186,9 @@ class LeaseMachine(RuleBasedStateMachine):
             assert self.now - 1_000 < heard <= self.now
             self.line[place : place + 1] = [(ticket, who, heard)]
 
-    @rule(ticket=TICKETS)
-    def give_up(self, ticket: str) -> None:
+    @rule(who=NAMES, ticket=TICKETS)
+    def give_up(self, who: str, ticket: str) -> None:
+        ticket = f"{who}-{ticket}"
         self.ask(GiveUp(ticket))
         self.line = [w for w in self.line if w[0] != ticket]
 
