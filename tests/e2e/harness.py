@@ -65,13 +65,8 @@ def surroundings(home: Path, more: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-def run(
-    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", user: int | None = None
-) -> Result:
-    """user: the number of the OS user to run it as"""
-    done = subprocess.run(
-        words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=DEADLINE, user=user
-    )
+def run(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"") -> Result:
+    done = subprocess.run(words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=DEADLINE)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
