@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -90,7 +89,7 @@ class Session:
     def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
         try:
             parser = server_grammar(self._client.reach)
-            status = speak(parser, words, partial(run_on, self._context()), voice, reach=self._client.reach)
+            status = speak(parser, words, lambda asked: run_on(self._context(), asked), voice, reach=self._client.reach)
             voice.flush()
         except BrokenPipeError:
             return 1
