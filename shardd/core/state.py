@@ -186,7 +186,7 @@ class _Wire(msgspec.Struct, frozen=True):
     head: Head | None
     shards: list[AttachedShard]
     bindings: list[Binding]
-    pages: list[tuple[str, ...]]
+    pages: list[list[str]]
     overlays: list[Overlay]
     settled: list[Settlement]
     remarks: list[Remark]
@@ -200,7 +200,7 @@ def _wire(state: CoordinationState) -> _Wire:
         head=state.head,
         shards=_sorted(state.shards),
         bindings=sorted(state.bindings, key=lambda b: (min(b.page, b.same_as), max(b.page, b.same_as))),
-        pages=state.bindings.pages(),
+        pages=[list(keys) for keys in state.bindings.pages()],
         overlays=state.overlays.in_order(),
         settled=_sorted(state.settled),
         remarks=state.remarks.in_order(),
