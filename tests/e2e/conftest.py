@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from shardd.core.roles import Grant
+from shardd.storage.access import AccessFiles
 from tests.e2e.harness import Actor, Garden, Server, make_key
 
 NAMES = ("alice", "bob", "mallory", "carol")
@@ -71,8 +73,10 @@ def plant(server: Server, carol: Actor) -> Garden:
     garden = Garden(server, server.next_name())
     carol.ssh(f"repo create {garden.repo}")
     carol.ssh(f"space create {garden}")
+    access = AccessFiles(server.root)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):
-        carol.ssh(f"role grant {name} {role} {garden.repo}")
+        # What `role grant` on the host does, without a process for each.
+        access.grant(Grant(name, role, garden.repo))
     return garden
 
 
