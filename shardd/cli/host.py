@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from shardd.cli import migrate
+from shardd.cli.progress import open_input
 from shardd.commands.answer import Answer
 from shardd.commands.catalogue import add_all, run_on
 from shardd.commands.context import Context
@@ -51,10 +52,13 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     init.add_argument("--admin", nargs=2, metavar=("NAME", "FILE.pub"), help="the first admin, and a public key")
     choices.command("serve", Serve, "serve over ssh").add_argument("--listen", metavar="HOST:PORT")
     add_all(choices)
+    migrate.add(choices)
 
     def run_one(command: object) -> Answer:
         if isinstance(command, Init):
             return _init(command)
+        if isinstance(command, migrate.Migrate):
+            return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
         server = _server(directory)
         context = _context(server, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
@@ -71,18 +75,12 @@ def _server(directory: str | None) -> ServerDir:
 def _context(server: ServerDir, acting_as: str | None) -> Context:
     if not os.access(server.repos, os.W_OK):
         raise Unavailable(f"you may not write {server.root}", "run this as the user that owns it")
-    if acting_as is not None:
-        return Context(server, check_principal(acting_as), operator=False, opened=_open)
-    return Context(server, server.access.load().access.local.get(_user()), operator=True, opened=_open)
+    who = server.access.load().access.local.get(_user()) if acting_as is None else check_principal(acting_as)
+    return Context(server, who, operator=acting_as is None, opened=open_input, target=_target)
 
 
-def _open(file: str) -> IO[bytes]:
-    if file == "-":
-        return sys.stdin.buffer
-    try:
-        return Path(file).open("rb")
-    except OSError as error:
-        raise Misuse(f"{file} cannot be read: {error.strerror}") from None
+def _target(file: str) -> Path | None:
+    return None if file == "-" else Path(file)
 
 
 def _serve(asked: Serve, context: Context) -> Answer:
@@ -102,7 +100,7 @@ def _init(asked: Init) -> Answer:
     if asked.admin is not None:
         # Read before anything is made: a wrong file leaves nothing behind.
         name = check_principal(asked.admin[0])
-        with _open(asked.admin[1]) as file:
+        with open_input(asked.admin[1]) as file:
             admin = name, PublicKey.parse(file.read(65_536).decode("utf-8", "replace"))
     server = ServerDir.create(Path(asked.root))
     key = host_keys(server.host_keys)[0]

@@ -13,8 +13,10 @@ from shardd.commands.grammar import Parser, Words, integer, new_parser
 from shardd.commands.logs import show_log
 from shardd.commands.speak import Voice, speak
 from shardd.commands.states import add_at, diff_in, fold_in
+from shardd.commands.transfer import exported, listed
 from shardd.errors import Misuse
 from shardd.storage.gitlog import GitLog
+from shardd.storage.transfer import export_jsonl, exported_lines
 from shardd.storage.travel import Point, parse_point
 
 
@@ -29,6 +31,19 @@ class Log:
 
     def answer(self, clone: Clone) -> Answer:
         return show_log(GitLog(clone.top).events(clone.named(self.space), after=self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    space: str | None
+    file: str
+
+    def answer(self, clone: Clone) -> Answer:
+        log, space = GitLog(clone.top), clone.named(self.space)
+        if self.file == "-":
+            return listed(exported_lines(log, space))
+        head = export_jsonl(log, space, self.file)
+        return exported(space, self.file, head.seq, head.oid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +83,8 @@ def grammar() -> Parser:
     add_at(fold)
     diff = choices.command("diff", Diff, "show what changed between two points of a space")
     diff.add_argument("points", metavar="[SPACE] SEQ SEQ", nargs="+", help="a point is a SEQ, an OID or a TIME")
+    export = choices.command("export", Export, "write a whole log as lines of JSON (CloudEvents), as last fetched")
+    export.add_argument("space", metavar="SPACE", nargs="?")
+    export.add_argument("file", metavar="FILE", help="- for standard output")
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return parser

@@ -1,6 +1,6 @@
 """`shardd`: where a command goes, from where it is called.
 
-    init, serve, demo       here
+    init, serve, migrate    here, and demo
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
     in a clone              from what was fetched, or to the server of its remote, over ssh
@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from shardd.cli.terminal import Terminal
 from shardd.errors import Misuse, SharddError
 
-_LOCAL = frozenset({"diff", "fold", "log", "setup"})
+_HERE = frozenset({"init", "serve", "migrate", "-h", "--help"})
+"""What needs no server to be named."""
+
+_LOCAL = frozenset({"diff", "export", "fold", "log", "setup"})
 """What a clone answers by itself (cli/local.py)."""
 
 _GLOBAL = ("--dir", "--server", "--as")
@@ -62,7 +65,7 @@ def _main(argv: list[str]) -> int:
 
         demo()
         return 0
-    if where.server is None and (where.dir is not None or not words or words[0] in ("init", "serve", "-h", "--help")):
+    if where.server is None and (where.dir is not None or not words or words[0] in _HERE):
         from shardd.cli import host
 
         return host.run(words, where.dir, where.acting_as, Terminal())

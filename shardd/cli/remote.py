@@ -39,13 +39,25 @@ class Remote:
 def run(words: Sequence[str], url: str | None) -> int:
     """Run the command on the server; its exit status, or Unavailable if ssh could not reach it."""
     remote = parse_url(url) if url is not None else of_clone()
+    if words[:1] == ["import"]:
+        from shardd.cli import upload
+
+        return upload.run(words, remote)
     try:
-        status = subprocess.run(remote.command(with_space(words, remote)), check=False).returncode
+        return reached(remote, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode)
     except FileNotFoundError:
-        raise Unavailable("ssh is not installed", "install the OpenSSH client") from None
+        raise no_ssh() from None
+
+
+def reached(remote: Remote, status: int) -> int:
+    """ssh's exit status, if it is that of our command; Unavailable if ssh itself failed."""
     if status == 255:
         raise Unavailable(f"{remote.destination} could not be reached", "see what ssh said above")
     return status
+
+
+def no_ssh() -> Unavailable:
+    return Unavailable("ssh is not installed", "install the OpenSSH client")
 
 
 def parse_url(url: str) -> Remote:

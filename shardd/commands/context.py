@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol
 
 from shardd.commands.answer import Answer
 from shardd.core.names import Address
-from shardd.core.roles import Access, Role
+from shardd.core.roles import Access, FileAccess, Role
 from shardd.errors import Misuse, Rejected
 from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.facts import Pusher
+from shardd.storage.facts import LOCAL, Pusher
 from shardd.storage.serverdir import ServerDir
 
 _SMALL = 64 * 1024
@@ -24,6 +25,7 @@ class Context:
 
     operator: the caller may write the server's files, so nothing is denied
     opened: gives the bytes of a FILE argument; a remote caller's is always standard input
+    target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
     """
 
@@ -32,6 +34,7 @@ class Context:
     operator: bool
     opened: Callable[[str], IO[bytes]]
     gone: Callable[[], bool] = lambda: False
+    target: Callable[[str], Path | None] = lambda file: None
 
     def access(self) -> Access:
         return self.server.access.load().access
@@ -60,6 +63,17 @@ class Context:
         authority = self.server.authority(repo, self.access())
         with authority.place.repository:
             yield authority
+
+    @contextmanager
+    def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
+        """Like authority; to the operator, who may write its files, the rules grant everything."""
+        authority = self.server.authority(repo, FileAccess() if self.operator else self.access())
+        with authority.place.repository:
+            yield authority
+
+    def owner(self) -> Pusher:
+        """Like pusher; the operator needs no lease while nobody holds one."""
+        return Pusher(self.principal or LOCAL, unleased=True) if self.operator else self.pusher()
 
     @contextmanager
     def space(self, address: Address, role: Role) -> Iterator[EmbeddedAuthority]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shardd.commands.answer import Answer, record, say, table
 from shardd.commands.context import Context
-from shardd.commands.grammar import Words
+from shardd.commands.grammar import Words, integer
 from shardd.core.canonical import Json
 from shardd.core.lease import left_text
 from shardd.core.names import SPACES, Address, check_repo
@@ -35,12 +35,15 @@ class RepoList:
 
 @dataclass(frozen=True, slots=True)
 class SpaceCreate:
+    """first: the number of its first event"""
+
     address: Address
+    first: int
 
     def run(self, context: Context) -> Answer:
         context.require(Role.ADMIN, self.address.repo, self.address.space)
         with context.authority(self.address.repo) as authority:
-            head = authority.create(self.address.space)
+            head = authority.create(self.address.space, seq=self.first - 1)
         return say(f"created the space {self.address}", {"space": str(self.address), "seq": head.seq, "oid": head.oid})
 
 
@@ -131,7 +134,9 @@ def add(words: Words) -> None:
     ):
         made = space.command(name, make, help)
         made.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
-        if name == "freeze":
+        if name == "create":
+            made.add_argument("--first", metavar="SEQ", type=integer, default=1, help="number of the first event")
+        elif name == "freeze":
             made.add_argument("message", metavar="MESSAGE", help="what a pusher is shown")
         elif name == "thaw":
             made.set_defaults(message=None)

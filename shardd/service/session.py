@@ -32,6 +32,7 @@ from shardd.version import VERSION
 log = logging.getLogger("shardd.session")
 
 _SERVICES = {"git-upload-pack": Role.READ, "git-receive-pack": Role.READ, "git-upload-archive": Role.READ}
+_INPUT = 64 * 1024  # bytes read from a client at a time
 _PROTOCOL = re.compile(r"version=[0-9](?::[a-z0-9=-]{1,32})*\Z")
 
 
@@ -107,7 +108,7 @@ class Session:
 
     def _opened(self, file: str) -> IO[bytes]:
         # Whatever name a remote caller gives, it is standard input: no path of this machine is ever opened for it.
-        return io.BufferedReader(ClientInput(self._process, self._loop))
+        return io.BufferedReader(ClientInput(self._process, self._loop), _INPUT)
 
     async def _git(self, words: Sequence[str]) -> int:
         service = words[0].removeprefix("git-")

@@ -65,7 +65,8 @@ class ClientInput(io.RawIOBase):
         try:
             data = reading.result()
         except asyncssh.Error:
-            return 0
+            # Not the end of the input: whoever reads must not take what has come for all of it.
+            raise BrokenPipeError from None
         buffer[: len(data)] = data
         return len(data)
 

@@ -51,6 +51,10 @@ class Standing:
     now: int
 
 
+LOCAL = "local"
+"""Who appends without a name, because writing the files is right enough."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pusher:
     """Who pushes. principal: None if nobody was authenticated; unleased: see PushFacts."""

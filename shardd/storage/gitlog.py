@@ -28,14 +28,13 @@ from shardd.storage import reading
 from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.embedded import is_bare, is_embedded, prepare
-from shardd.storage.facts import Pusher
+from shardd.storage.facts import LOCAL, Pusher
 from shardd.storage.importing import import_events, measure
 from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
 from shardd.storage.repository import Repository
 from shardd.storage.serverdir import ServerDir
 
 REMOTE = "refs/remotes/origin/spaces/"
-LOCAL = "local"
 
 
 class GitLog:

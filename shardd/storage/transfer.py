@@ -63,19 +63,28 @@ def export_jsonl(log: DecisionLog, space: str, path: str | os.PathLike[str]) -> 
 
     Rejected if the space does not exist.
     """
-    head = _existing(log, space)
-    with written_whole(Path(path)) as file:
-        for event in log.events(space):
-            file.write(encode_line(event, space))
-            head = Head(event.seq, event.oid)
+    head = existing(log, space)
+    try:
+        with written_whole(Path(path), mode=0o644) as file:
+            for event in log.events(space):
+                file.write(encode_line(event, space))
+                head = Head(event.seq, event.oid)
+    except OSError as error:
+        raise Misuse(f"{path} cannot be written: {error.strerror}") from None
     return head
+
+
+def exported_lines(log: DecisionLog, space: str) -> Iterator[bytes]:
+    """What export_jsonl writes. Rejected if the space does not exist."""
+    existing(log, space)
+    return (encode_line(event, space) for event in log.events(space))
 
 
 def migrate_space(
     source: DecisionLog, target: DecisionLog, space: str, *, keep_gaps: bool = False, dry_run: bool = False
 ) -> Imported:
     """Take over a space from another log; see import_log."""
-    _existing(source, space)
+    existing(source, space)
     return import_log(target, space, source.events(space), keep_gaps=keep_gaps, dry_run=dry_run)
 
 
@@ -95,7 +104,8 @@ def _target(log: DecisionLog) -> ImportTarget:
     return log
 
 
-def _existing(log: DecisionLog, space: str) -> Head:
+def existing(log: DecisionLog, space: str) -> Head:
+    """Where the space stands; Rejected if there is none."""
     head = log.head(space)
     if head is None:
         raise Rejected("no-such-space", f"there is no space {space} to read")
