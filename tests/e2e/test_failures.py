@@ -73,18 +73,21 @@ def test_the_hook_that_moves_refs_is_gone_or_does_not_run(garden: Garden, alice:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_without_the_first_hook_the_second_decides_alone(
+def test_without_the_first_hook_nothing_moves(garden: Garden, alice: Actor, hooks: Path, way: str) -> None:
+    (hooks / "pre-receive").chmod(0o644)
+    assert "pre-receive is missing or not executable" in stopped(garden, alice, way).stderr
+    (hooks / "pre-receive").unlink()
+    stopped(garden, alice, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_first_hook_that_lets_everything_in_is_not_the_last_word(
     garden: Garden, alice: Actor, bob: Actor, hooks: Path, way: str
 ) -> None:
     bob.clone(garden)
     bob.event("bobs")
-    for broken in ("not executable", "gone"):
-        if broken == "gone":
-            (hooks / "pre-receive").unlink()
-        else:
-            (hooks / "pre-receive").chmod(0o644)
-        answer = stopped(garden, bob, way)
-        assert "(not-holder: alice holds the lease" in answer.stderr
+    (hooks / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
+    assert "(not-holder: alice holds the lease" in stopped(garden, bob, way).stderr
     assert push(garden, alice, way).ok
 
 
@@ -102,7 +105,7 @@ def test_the_interpreter_of_the_hooks_is_gone(garden: Garden, alice: Actor, hook
     stopped(garden, alice, "local path")
     interpreter.unlink()
     assert "the hooks are not installed" in stopped(garden, alice, "local path").stderr
-    (hooks / "pre-receive").unlink()
+    (hooks / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
     stopped(garden, alice, "local path")
     # The server decides by itself and needs none.
     assert push(garden, alice, "ssh").ok
@@ -118,7 +121,7 @@ def test_hooks_that_reach_no_server_refuse(garden: Garden, alice: Actor, hooks: 
     answer = alice.tries_to_push(*words, env={"SHARDD_PRINCIPAL": "alice"})
     assert not answer.ok
     assert "the server does not answer" in answer.stderr
-    (hooks / "pre-receive").unlink()
+    (hooks / "pre-receive").write_text("#!/bin/sh\nexit 0\n")
     assert not alice.tries_to_push(*words, env={"SHARDD_PRINCIPAL": "alice"}).ok
     assert garden.refs() == before
 
