@@ -12,6 +12,7 @@ from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, Shardd
 from shardd.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from shardd.client.remote_log import RemoteLog
     from shardd.core.event import Draft, Event, Head
     from shardd.core.fold import Reducer, fold
     from shardd.core.kinds.default import DEFAULT_KINDS
@@ -48,6 +49,7 @@ __all__ = [
     "Misuse",
     "Reducer",
     "Rejected",
+    "RemoteLog",
     "Shard",
     "SharddError",
     "Unavailable",
@@ -75,6 +77,7 @@ _HOMES = {
     "Lease": "core.lease",
     "MemoryLog": "storage.memory",
     "Reducer": "core.fold",
+    "RemoteLog": "client.remote_log",
     "Shard": "wiki.shard",
     "export_jsonl": "storage.transfer",
     "fold": "core.fold",

@@ -15,8 +15,8 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from shardd.cli.progress import metered
-from shardd.cli.remote import Remote, parse_url
 from shardd.cli.upload import import_words, received, send
+from shardd.client.address import Remote, parse_url
 from shardd.commands.answer import Answer
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.cli.clone import BRANCH, Clone, git
-from shardd.cli.remote import Remote, parse_url
+from shardd.client.address import Remote, parse_url
 from shardd.commands.answer import Answer
 from shardd.core.names import INTENTS, LEASES, NOTES, check_principal
 from shardd.errors import SharddError, Unavailable

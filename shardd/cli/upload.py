@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from shardd.cli.progress import open_input
-from shardd.cli.remote import Remote, no_ssh, reached
+from shardd.cli.remote import no_ssh, reached
+from shardd.client.address import Remote
 from shardd.commands.grammar import Words, new_parser, parse
 from shardd.commands.transfer import Import, add
 from shardd.errors import Unavailable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,15 +12,16 @@ import msgspec
 from shardd.commands.answer import Answer, say
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words, integer
-from shardd.commands.speak import encoded
+from shardd.commands.speak import encoded, error_value
+from shardd.core.append import Expected
 from shardd.core.canonical import Json, decode_data
-from shardd.core.event import Data, Event, format_time, parse_time
+from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
-from shardd.core.names import Address, space_ref
+from shardd.core.names import Address, is_oid, space_ref
 from shardd.core.roles import Role
 from shardd.core.wire import printable
-from shardd.errors import Misuse, SharddError
+from shardd.errors import Misuse, Rejected, SharddError
 from shardd.storage import reading
 from shardd.storage.appending import append_drafts
 from shardd.storage.log import draft
@@ -34,16 +35,21 @@ class Log:
     after: int | None
 
     def run(self, context: Context) -> Answer:
+        return show_log(self._events(context))
+
+    def _events(self, context: Context) -> Iterator[Event]:
         with context.space(self.address, Role.READ) as authority:
             repository = authority.place.repository
             oid = repository.read_ref(space_ref(self.address.space)) or ""
-            found = list(reading.events(repository, self.address.space, oid, after=self.after))
-        return show_log(iter(found))
+            yield from reading.events(repository, self.address.space, oid, after=self.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """type: None with `lines`, where standard input has one event a line"""
+    """type: None with `lines`, where standard input has one event a line; atomic: all of those lines, or none
+
+    expected, epoch, take_lease: as for append_drafts
+    """
 
     address: Address
     type: str | None
@@ -51,18 +57,33 @@ class Append:
     body: str
     id: str | None
     lines: bool
+    atomic: bool
+    expected: Expected
+    epoch: int | None
+    take_lease: bool
 
     def run(self, context: Context) -> Answer:
+        if self.atomic and not self.lines:
+            raise Misuse("--atomic goes with --lines")
         if self.lines:
             if self.type is not None:
                 raise Misuse("with --lines the events come on standard input, and no TYPE is named")
-            answers = self._each(context)
+            answers = self._all(context) if self.atomic else self._each(context)
             return Answer(map(encoded, answers), answers, live=True)
         if self.type is None:
             raise Misuse("name the TYPE of the event, or use --lines")
         line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
-        event = self._append(context, line)
+        (event,) = self._append(context, [line])
         return say(f"{self.address} {event.seq} {event.oid}", _appended(event))
+
+    def _all(self, context: Context) -> Iterator[Json]:
+        lines: list[Line] = []
+        with context.opened("-") as stream:
+            while raw := stream.readline(_LONGEST):
+                if len(lines) >= context.server.settings().limits.events:
+                    raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
+                lines.append(parse_line(raw))
+        yield from (value(event) for event in self._append(context, lines))
 
     def _each(self, context: Context) -> Iterator[Json]:
         with context.opened("-") as stream:
@@ -72,32 +93,54 @@ class Append:
                 line = None
                 try:
                     line = parse_line(raw)
-                    yield _appended(self._append(context, line))
+                    (event,) = self._append(context, [line])
+                    yield _appended(event)
                 except SharddError as error:
-                    refused: Json = {"code": error.code, "message": error.message, "remedy": error.remedy}
-                    yield {"id": line.id if line else None, "error": refused}
+                    yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
 
-    def _append(self, context: Context, line: Line) -> Event:
-        one = draft(
-            line.type,
-            cast("Data", line.data),
-            subject=line.subject,
-            actor=context.me(),
-            id=line.id,
-            time=parse_time(line.time) if line.time else None,
-        )
+    def _append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
+        drafts = [
+            draft(
+                line.type,
+                cast("Data", line.data),
+                subject=line.subject,
+                actor=line.actor or context.me(),
+                id=line.id,
+                time=parse_time(line.time) if line.time else None,
+            )
+            for line in lines
+        ]
         with context.space(self.address, Role.APPEND) as authority:
-            return append_drafts(authority, self.address.space, [one], context.pusher())[0]
+            return append_drafts(
+                authority,
+                self.address.space,
+                drafts,
+                context.pusher(),
+                expected=self.expected,
+                epoch=self.epoch,
+                take_lease=self.take_lease,
+            )
+
+
+def parse_expected(text: str) -> Expected:
+    """`SEQ:OID`, or `absent`; Misuse if it is neither."""
+    if text == "absent":
+        return "absent"
+    seq, _, oid = text.partition(":")
+    if not is_oid(oid):
+        raise Misuse(f"{text!r} is no head", "write SEQ:OID, or absent")
+    return Head(check_seq("seq", seq, lowest=-1), oid)
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?}`."""
+    """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?, "actor"?}`."""
 
     type: str
     subject: str | None = None
     data: dict[str, object] = {}
     id: str | None = None
     time: str | None = None
+    actor: str | None = None
 
 
 def parse_line(raw: bytes) -> Line:
@@ -161,6 +204,7 @@ def value(event: Event) -> Json:
         "actor": event.actor,
         "time": format_time(event.time),
         "epoch": event.epoch,
+        "source_epoch": event.source_epoch,
         "data": cast("dict[str, Json]", event.data),
     }
 
@@ -176,3 +220,7 @@ def add(words: Words) -> None:
     append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")
     append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
     append.add_argument("--lines", action="store_true", help="take one event a line, as JSON, from standard input")
+    append.add_argument("--atomic", action="store_true", help="with --lines: append all of them, or none")
+    append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
+    append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
+    append.add_argument("--take-lease", action="store_true", help="take a free lease for this append alone")

@@ -13,7 +13,7 @@ from shardd.commands.answer import Answer
 from shardd.commands.grammar import HelpAsked, Parser, parse
 from shardd.core.canonical import Json
 from shardd.core.wire import printable
-from shardd.errors import SharddError
+from shardd.errors import HeadMoved, SharddError
 from shardd.storage.seams import Point, reached
 
 log = logging.getLogger("shardd.command")
@@ -83,11 +83,19 @@ def complain(error: SharddError, voice: Voice, reach: str, *, as_json: bool) -> 
     """Say what is wrong and what mends it."""
     remedy = error.seen_from(reach)
     if as_json:
-        voice.out(encoded({"error": {"code": error.code, "message": error.message, "remedy": remedy}}))
+        voice.out(encoded({"error": error_value(error, reach)}))
         return
     voice.err(printable(f"shardd: {error.code}: {error.message}"))
     if remedy:
         voice.err(printable(f"shardd: to mend it: {remedy}"))
+
+
+def error_value(error: SharddError, reach: str) -> Json:
+    """`{"code", "message", "remedy"}`, and `head` where the log has moved on."""
+    value: dict[str, Json] = {"code": error.code, "message": error.message, "remedy": error.seen_from(reach)}
+    if isinstance(error, HeadMoved):
+        value["head"] = None if error.head is None else {"seq": error.head.seq, "oid": error.head.oid}
+    return value
 
 
 def encoded(value: Json) -> str:

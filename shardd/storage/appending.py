@@ -22,10 +22,12 @@ def append_drafts(
     expected: Expected = None,
     epoch: int | None = None,
     create: bool = False,
+    take_lease: bool = False,
 ) -> list[Event]:
     """The events as they stand in the log, durable; Rejected, HeadMoved or Unavailable, and nothing appended.
 
     epoch: the one the pusher believes in; create: begin the space if nobody has
+    take_lease: take the lease for this append alone, if it is free
     """
     place = authority.place
     with authority.hold([space], creating=create and authority.head(space) is None) as held:
@@ -50,9 +52,11 @@ def append_drafts(
         if lease is not None and lease.holder == pusher.principal and (epoch is not None or not lease.fenced):
             # What a fenced lease takes, its holder must have meant for it: the epoch is not put into its mouth.
             mine = lease.epoch
+        elif lease is None and take_lease:
+            mine = held.next_epoch(space)
         batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
-        decision = held.append(space, head, commits, pusher, epoch)
+        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease)
         if isinstance(decision, Reject):
             raise decision.error()
         return list(decision.events[space_ref(space)])

@@ -36,7 +36,7 @@ from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
 from shardd.errors import BadEvent, Corrupt, Rejected
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
-from shardd.storage.facts import Place, Pusher, Standing, append_facts, import_facts
+from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
@@ -262,35 +262,54 @@ class Held:
     def freeze(self, space: str, message: str | None) -> None:
         self._save(replace(self._records[space], frozen=message), self._clock())
 
+    def next_epoch(self, space: str) -> int:
+        """The epoch that the next tenure will have."""
+        return self._records[space].tenancy.epoch + 1
+
     def append(
-        self, space: str, expected: Head, commits: Sequence[Candidate], pusher: Pusher, epoch: int | None
+        self,
+        space: str,
+        expected: Head,
+        commits: Sequence[Candidate],
+        pusher: Pusher,
+        epoch: int | None,
+        *,
+        take_lease: bool = False,
     ) -> Decision:
-        """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so."""
+        """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
+
+        take_lease: take the lease for this append alone, if it is free
+        """
         place = self._authority.place
         standing = self.standing(space)
         oid = standing.head.oid if standing.head else ""
         known = partial(place.index.find, self._repository, space, oid)
-        facts = append_facts(place, pusher, standing, expected, commits, known=known, epoch=epoch)
+        options = Options(epoch, take_lease)
+        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
             self._repository.write_commits(commit.raw for commit in commits)
-            self._move([RefMove(space_ref(space), expected.oid, commits[-1].oid)])
+            move = RefMove(space_ref(space), expected.oid, commits[-1].oid)
+            self._move([*self._take(decision, pusher.principal or ""), move])
         return decision
 
     def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
+        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
+        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
+        self._move([*self._take(accepted, principal), *moves])
+
+    def _take(self, accepted: Accept, principal: str) -> list[RefMove]:
+        """Take and release the leases that what was accepted takes for itself alone; what their journals move by."""
         mark = self._clock()
         taken: list[tuple[str, Outcome, Head]] = []
         for space in accepted.momentary:
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
             taken.append((space, outcome, self._authority.existing(space)))
-        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
-        journals = [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
-        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
-        self._move([*journals, *moves])
+        return [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
 
     def _settle(self, space: str) -> Record:
         record = self._store.load(space) or Record(Tenancy(space))

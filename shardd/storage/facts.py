@@ -121,7 +121,7 @@ def append_facts(
     commits: Sequence[Candidate],
     *,
     known: Callable[[list[str]], Mapping[str, Head]],
-    epoch: int | None,
+    options: Options,
 ) -> PushFacts:
     """The facts of an append to one space whose commits are at hand, oldest first, and need not be stored yet.
 
@@ -132,7 +132,7 @@ def append_facts(
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
     found = known(claimed_ids(commits)) if relation is Relation.EXTENDS else {}
     change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
-    return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), epoch)
+    return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), options)
 
 
 def import_facts(
@@ -154,11 +154,11 @@ def import_facts(
     old = beginning or standing.head
     change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
     space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True)
-    return _one_space(terms, pusher, standing, change, space, epoch)
+    return _one_space(terms, pusher, standing, change, space, Options(epoch))
 
 
 def _one_space(
-    terms: Terms, pusher: Pusher, standing: Standing, change: Change, space: SpaceFacts, epoch: int | None
+    terms: Terms, pusher: Pusher, standing: Standing, change: Change, space: SpaceFacts, options: Options
 ) -> PushFacts:
     who = pusher.principal or ""
     return PushFacts(
@@ -175,7 +175,8 @@ def _one_space(
                 space=space,
             )
         ],
-        epoch=epoch,
+        epoch=options.epoch,
+        take_lease=options.take_lease,
         unleased=pusher.unleased,
         limits=terms.limits,
     )

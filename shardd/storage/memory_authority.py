@@ -16,7 +16,7 @@ from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import FileAccess, Rights
 from shardd.storage.authority import Changed, exists_already, no_such_space
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
-from shardd.storage.facts import Pusher, Standing, Terms, append_facts
+from shardd.storage.facts import Options, Pusher, Standing, Terms, append_facts
 from shardd.storage.memory import MemorySpace
 
 
@@ -84,7 +84,9 @@ class MemoryAuthority:
             now = self._now(kept)
             standing = Standing(space, kept.log.head, kept.tenancy, None, now)
             known = kept.log.find
-            facts = append_facts(self._terms, Pusher(principal), standing, expected, commits, known=known, epoch=epoch)
+            facts = append_facts(
+                self._terms, Pusher(principal), standing, expected, commits, known=known, options=Options(epoch)
+            )
             decision = decide(facts)
             if isinstance(decision, Accept):
                 events = decision.events[space_ref(space)]

@@ -115,6 +115,15 @@ class InformationSpace:
             snapshots=SnapshotStore.beside(path),
         )
 
+    @classmethod
+    def remote(
+        cls, space_id: str, url: str, *, actor: str | None = None, kinds: Registry = DEFAULT_KINDS
+    ) -> InformationSpace:
+        """The space on a server, as RemoteLog(url) reaches it: `ssh://host:2222/garden.git`."""
+        from shardd.client.remote_log import RemoteLog
+
+        return cls(space_id, store=RemoteLog(url), actor=actor, kinds=kinds)
+
     @property
     def id(self) -> str:
         return self._id

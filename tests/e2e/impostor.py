@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import paramiko  # type: ignore[import-untyped]
+import paramiko
 
 from tests.e2e.harness import DEADLINE, Server
 
@@ -47,22 +47,22 @@ class Impostor:
         message = paramiko.Message()
         message.add_byte(bytes([SERVICE_REQUEST]))
         message.add_string("ssh-userauth")
-        self._transport._send_message(message)
+        self._transport._send_message(message)  # type: ignore[attr-defined]
         assert self.answer() == SERVICE_ACCEPT
 
     def offer(self, key: Path, user: str = "git") -> None:
         """Ask whether the key would do, without a signature: whoever has seen the public key can."""
         message, _ = self._request(user, signed=False, key=public(key))
-        self._transport._send_message(message)
+        self._transport._send_message(message)  # type: ignore[attr-defined]
 
     def sign(self, key: Path, user: str = "git", *, claiming: Path | None = None) -> None:
         """Prove possession of `key`; or claim another one, with the signature of `key`."""
         private = paramiko.Ed25519Key.from_private_key_file(str(key))
         message, body = self._request(user, signed=True, key=public(claiming or key))
         session = paramiko.Message()
-        session.add_string(self._transport.session_id)
+        session.add_string(self._transport.session_id)  # type: ignore[arg-type]
         message.add_string(private.sign_ssh_data(session.asbytes() + body))
-        self._transport._send_message(message)
+        self._transport._send_message(message)  # type: ignore[attr-defined]
 
     def answer(self) -> int:
         """The kind of the server's next answer; -1 if it hung up."""
@@ -110,7 +110,7 @@ def impostor(server: Server) -> Iterator[Impostor]:
     try:
         transport.start_client(timeout=DEADLINE)
         found = Impostor(transport)
-        transport.auth_handler = found
+        transport.auth_handler = found  # type: ignore[assignment]
         found.ask_for_authentication()
         yield found
     finally:
