@@ -10,7 +10,6 @@ follows from the seed, but for timing.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random
@@ -60,25 +59,25 @@ class Campaign:
                 print(f"seed {self.seed}, round {number}", file=sys.stderr, flush=True)
                 raise
             done += 1
-        self.stage.check(fsck=True)
+        self.stage.check(SPACES, fsck=True)
         return done
 
     def round(self, number: int) -> None:
         chance = random.Random(f"{self.seed}/{number}")
         spaces = SPACES[:1] if chance.random() < 0.5 else SPACES
-        server_dies = chance.random()
-        if not self.stage.server.alive:
-            at = f"{self._point('server', chance)}:{chance.randint(1, 4)}" if server_dies < 0.6 else ""
-            self.stage.server.start({VARIABLE: at} if at else None)
-            self.counts[f"server armed {at.partition(':')[0]}"] += 1
-        children = []
+        server_at = ""
+        if not self.stage.server.alive or chance.random() < 0.4:
+            server_at = f"{self._point('server', chance)}:{chance.randint(1, 2)}" if chance.random() < 0.8 else ""
+            self.stage.server.start({VARIABLE: server_at} if server_at else None)
+        children: list[tuple[str, Child]] = []
+        armed: dict[str, str] = {}
         duel = chance.sample(PEOPLE[1:], 2) if chance.random() < 0.5 else []
         for who in PEOPLE:
             way = "ssh" if who in duel else "log" if duel and who == PEOPLE[0] else chance.choice(WAYS)
             kill_at = ""
             if chance.random() < 0.6:
-                kill_at = f"{self._point(way, chance)}:{chance.randint(1, 3)}"
-                self.counts[f"{way} armed {kill_at.partition(':')[0]}"] += 1
+                # A hook comes to each point once, a worker of ours to most of them once for each thing it does.
+                kill_at = f"{self._point(way, chance)}:{1 if way == 'path' else chance.randint(1, 2)}"
             worker = Worker(self.stage, who, way, spaces, f"{self.seed}/{number}/{who}", kill_at)
             life = worker.live
             if duel and who == PEOPLE[0]:
@@ -86,30 +85,30 @@ class Campaign:
             elif who in duel:
                 life = worker.push_on
             children.append((who, Child(life, kill_at=kill_at if way != "path" else "")))
-        if chance.random() < 0.5:
+            armed[who] = f"{way} at {kill_at.partition(':')[0]}"
+        if chance.random() < 0.4:
             time.sleep(chance.random() * 0.5)
-            for _, child in chance.sample(children, 2):
+            for who, child in chance.sample(children, 2):
                 child.kill(group=True)
-        if 0.6 < server_dies < 0.8:
+                armed[who] = "shot"
+        if chance.random() < 0.2:
             time.sleep(chance.random() * 0.3)
-            # With its git children, so that locks of git's are left behind.
-            with contextlib.suppress(ProcessLookupError):
+            if self.stage.server.alive:
+                # With its git children, so that locks of git's are left behind.
                 os.killpg(self.stage.server.pid, signal.SIGKILL)
+                server_at = ""
         for who, child in children:
-            ending = child.ends()
-            self.counts["workers killed"] += ending.killed
+            ending = child.ends(group=True)
+            if ending.killed:
+                self.counts[f"killed: {armed[who]}"] += 1
             for told in ending.said:
                 self._note(who, told)
-            # What a dead worker had started ends with it, or it would go on into the next round.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        self.stage.check(fsck=number % 10 == 9)
+        self.stage.check(spaces, fsck=number % 10 == 9)
         if not self.stage.server.alive:
-            self.counts["servers killed"] += 1
+            where = f" at {server_at.partition(':')[0]}" if server_at else ", shot"
+            self.counts[f"killed: server{where}"] += 1
             self.stage.server.start()
-            self.stage.push_goes_through(chance.choice(SPACES))
-            if chance.random() < 0.5:
-                self.stage.server.kill()  # the next one is started with a point to die at
+            self.stage.push_goes_through(chance.choice(spaces))
 
     def _note(self, who: str, told: object) -> None:
         assert isinstance(told, tuple)
@@ -201,6 +200,8 @@ class Worker:
             say(("event", space, prepared[0]))
         elif "internal error" in done.stderr or "Traceback" in done.stderr:
             say(("failed", space, done.stderr[-1500:]))
+        elif self.way == "path" and self.kill_at and "shardd:" not in done.stderr:
+            say((f"killed: hook at {self.kill_at.partition(':')[0]}", space))
         else:
             say(("refused", space))
         return done.returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.attack.checks import Record
 from tests.e2e.harness import Actor, Server, make_key
 
 REPO = "garden"
-SPACES = ("one", "two", "three")
+SPACES = ("one", "two", "three", "four", "five")
 PEOPLE = tuple(f"p{i}" for i in range(8))
 
 
@@ -65,11 +66,11 @@ class Stage:
             check=False,
         )
 
-    def check(self, *, fsck: bool) -> None:
+    def check(self, spaces: Sequence[str], *, fsck: bool) -> None:
         """Nothing of what was promised is broken, and the next push and the next lease change go through."""
         with Repository(self.path) as repository:
             authority = self.authority(repository)
-            for space in SPACES:
+            for space in spaces:
                 with authority.hold([space]) as held:
                     self.records[space].update(repository, held.standing(space))
                 changed = authority.change(space, Grant(PEOPLE[0], force=True))
