@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -29,6 +30,8 @@ class Child:
         self.pid = os.fork()
         if self.pid:
             os.close(write)
+            with contextlib.suppress(ProcessLookupError):
+                os.setpgid(self.pid, self.pid)  # by both of us, so that it is done whoever comes first
             return
         status = 1
         try:
@@ -43,11 +46,8 @@ class Child:
             os._exit(status)
 
     def kill(self, *, group: bool = False) -> None:
-        """SIGKILL. group: also whatever it has started."""
-        if group:
-            os.killpg(self.pid, signal.SIGKILL)
-        else:
-            os.kill(self.pid, signal.SIGKILL)
+        """SIGKILL. group: also to whatever it has started."""
+        (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
 
     def hears(self) -> Any:
         """The next value that it says."""
@@ -55,8 +55,8 @@ class Child:
         assert len(head) == 4, "the child ended without saying more"
         return pickle.loads(self._exactly(int.from_bytes(head, "big")))
 
-    def ends(self) -> Ending:
-        """Wait for it. A child that failed by an exception of its own is a failure of the test."""
+    def ends(self, *, group: bool = False) -> Ending:
+        """Wait for it. A child that failed by an exception fails the test. group: kill what it has left running."""
         said: list[Any] = []
         while head := os.read(self._read, 4):
             if len(head) < 4:
@@ -66,6 +66,9 @@ class Child:
             if len(raw) == size:
                 said.append(pickle.loads(raw))
         os.close(self._read)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # it still owns its number, and its group
+        if group:
+            os.killpg(self.pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         assert status in (0, -signal.SIGKILL), f"a child ended with status {status}"
         return Ending(said, status == -signal.SIGKILL)

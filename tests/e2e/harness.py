@@ -100,12 +100,20 @@ class Server:
     def url(self) -> str:
         return f"ssh://127.0.0.1:{self.port}"
 
-    def start(self) -> Server:
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; it may have died by itself."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, env: Mapping[str, str] | None = None) -> Server:
+        """env: more of an environment for it"""
+        if self._process is not None:
+            self.kill()  # it has died by itself
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*SHARDD, "serve", "--dir", str(self.root), "--listen", f"127.0.0.1:{self.port}"],
                 cwd=self.home,
-                env=surroundings(self.home),
+                env=surroundings(self.home, env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
