@@ -7,6 +7,7 @@
     │   └── Misuse     a word, name or file that a person gave is not one: exit status 2
     ├── Unavailable    nobody could answer just now; trying again may help
     └── Corrupt        what is stored breaks a rule; needs an operator
+        └── Damaged    a log, at one commit: names the commit and the rule
 
 Every error has a `message` (what is wrong) and a `remedy` (what mends it, perhaps empty). A remedy names our own
 commands as `shardd …` in backquotes; `seen_from` rewrites them for whoever reads the text over another way in.
@@ -104,3 +105,14 @@ class Corrupt(SharddError):
 
     exit_status = 4
     code = "corrupt"
+
+
+class Damaged(Corrupt):
+    """A log is broken at the commit `oid`, which stands at or after `seq`. rule: see core/verifying.py"""
+
+    def __init__(self, rule: str, seq: int | None, oid: str, message: str, remedy: str = "") -> None:
+        super().__init__(f"{rule}: commit {oid[:12]}: {message}", remedy)
+        self.rule = rule
+        self.seq = seq
+        self.oid = oid
+        self.detail = message

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from shardd.cli import verify
 from shardd.cli.clone import Clone
 from shardd.cli.setup import Setup
+from shardd.cli.verify import VerifyHere
 from shardd.commands.answer import Answer
 from shardd.commands.grammar import Parser, Words, integer, new_parser
 from shardd.commands.logs import show_log
@@ -68,8 +70,13 @@ class Diff:
 
 def run(words: Sequence[str], voice: Voice) -> int:
     """Run one command in the clone we stand in; the exit status."""
-    clone = Clone.here()
-    return speak(grammar(), words, lambda command: cast("LocalCommand", command).answer(clone), voice)
+
+    def run_one(command: object) -> Answer:
+        if isinstance(command, VerifyHere):
+            return command.answer()
+        return cast("LocalCommand", command).answer(Clone.here())
+
+    return speak(grammar(), words, run_one, voice)
 
 
 def grammar() -> Parser:
@@ -86,5 +93,6 @@ def grammar() -> Parser:
     export = choices.command("export", Export, "write a whole log as lines of JSON (CloudEvents), as last fetched")
     export.add_argument("space", metavar="SPACE", nargs="?")
     export.add_argument("file", metavar="FILE", help="- for standard output")
+    verify.add(choices)
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return parser

@@ -21,7 +21,7 @@ from shardd.errors import Misuse, SharddError
 _HERE = frozenset({"init", "serve", "migrate", "-h", "--help"})
 """What needs no server to be named."""
 
-_LOCAL = frozenset({"diff", "export", "fold", "log", "setup"})
+_LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
 """What a clone answers by itself (cli/local.py)."""
 
 _GLOBAL = ("--dir", "--server", "--as")

@@ -58,6 +58,13 @@ class Context:
         if not self.operator:
             self.access().require_admin(self.me())
 
+    def readable(self) -> Iterator[str]:
+        """The repos that the caller may read."""
+        access = self.access()
+        for repo in self.server.repo_names():
+            if self.operator or access.role(self.me(), repo) >= Role.READ:
+                yield repo
+
     @contextmanager
     def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
         authority = self.server.authority(repo, self.access())

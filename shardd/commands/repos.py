@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shardd.commands.answer import Answer, record, say, table
@@ -29,7 +28,7 @@ class RepoCreate:
 @dataclass(frozen=True, slots=True)
 class RepoList:
     def run(self, context: Context) -> Answer:
-        found = list(_readable(context))
+        found = list(context.readable())
         return table(["REPO"], [[name] for name in found], [{"repo": name} for name in found], empty="no repos")
 
 
@@ -54,7 +53,7 @@ class SpaceList:
     def run(self, context: Context) -> Answer:
         rows: list[list[str]] = []
         values: list[Json] = []
-        for repo in [self.repo] if self.repo else list(_readable(context)):
+        for repo in [self.repo] if self.repo else list(context.readable()):
             context.require(Role.READ, repo)
             with context.authority(repo) as authority:
                 for ref in authority.place.repository.refs_below(SPACES):
@@ -88,13 +87,6 @@ class SpaceFreeze:
             authority.freeze(self.address.space, message)
         done = f"{self.address} is read-only now: {message}" if message else f"{self.address} takes events again"
         return say(done, {"space": str(self.address), "frozen": message})
-
-
-def _readable(context: Context) -> Iterator[str]:
-    access = context.access()
-    for repo in context.server.repo_names():
-        if context.operator or access.role(context.me(), repo) >= Role.READ:
-            yield repo
 
 
 def _facts(repo: str, standing: Standing) -> list[tuple[str, str]]:

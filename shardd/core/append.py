@@ -14,7 +14,7 @@ from shardd.core.canonical import encode_data
 from shardd.core.codec import encode_event
 from shardd.core.event import Draft, Event, Head
 from shardd.core.limits import Limits
-from shardd.core.objects import commit_oid
+from shardd.core.objects import algorithm_of, commit_oid
 from shardd.errors import HeadMoved, Rejected
 
 Expected: TypeAlias = Head | Literal["absent"] | None
@@ -67,7 +67,7 @@ def encode_batch(
         raise Rejected(
             "too-large", f"{len(drafts)} events at once; {limits.events} are allowed", "append them in several steps"
         )
-    algorithm = "sha1" if len(head.oid) == 40 else "sha256"
+    algorithm = algorithm_of(head.oid)
     found: list[tuple[str, bytes]] = []
     parent, seq = head.oid, head.seq
     for draft in drafts:

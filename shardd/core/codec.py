@@ -28,8 +28,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from shardd.core.canonical import decode_data, encode_data
+from shardd.core.canonical import Json, decode_data, encode_data
 from shardd.core.event import (
     MAX_SEQ,
     Draft,
@@ -45,7 +46,7 @@ from shardd.core.event import (
     unix_seconds,
 )
 from shardd.core.names import is_id
-from shardd.core.objects import EMPTY_TREE, Commit, build_commit, commit_oid, empty_tree_for, parse_commit
+from shardd.core.objects import EMPTY_TREE, Commit, algorithm_of, build_commit, commit_oid, empty_tree_for, parse_commit
 from shardd.errors import BadEvent
 
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)
@@ -79,8 +80,7 @@ def genesis(space: str, *, seq: int = 0, tree: str = EMPTY_TREE) -> bytes:
 
 def genesis_oid(space: str, *, seq: int = 0, like: str = "0" * 40) -> str:
     """The object id of a space's first commit, in the object format of the id `like`."""
-    algorithm = "sha1" if len(like) == 40 else "sha256"
-    return commit_oid(genesis(space, seq=seq, tree=empty_tree_for(like)), algorithm=algorithm)
+    return commit_oid(genesis(space, seq=seq, tree=empty_tree_for(like)), algorithm=algorithm_of(like))
 
 
 def decode_genesis(raw: bytes, space: str) -> int:
@@ -151,7 +151,40 @@ def read_event(raw: bytes, *, oid: str, parent_seq: int) -> Written:
     return _read_canonical(raw, oid) or _read_accepted(raw, oid, parent_seq)
 
 
-def _read_canonical(raw: bytes, oid: str) -> Written | None:
+class Skimmed(NamedTuple):
+    """What says where an event stands and which one it is; the rest was checked as well, and dropped."""
+
+    parents: tuple[str, ...]
+    seq: int
+    id: str
+    epoch: int | None
+    signed: bool
+
+
+def skim(raw: bytes, *, oid: str, parent_seq: int) -> Skimmed:
+    """Accepts what read_event accepts, in half the time."""
+    found = _fields(raw, oid) if b"\r" not in raw else None
+    if found is not None:
+        return Skimmed((found.parent,), found.seq, found.id, found.epoch, False)
+    written = read_event(raw, oid=oid, parent_seq=parent_seq)
+    return Skimmed(written.parents, written.event.seq, written.event.id, written.event.epoch, written.signed)
+
+
+class _Fields(NamedTuple):
+    parent: str
+    author: str
+    kind: str
+    subject: str | None
+    data: dict[str, Json]
+    seq: int
+    id: str
+    actor: str
+    time: datetime
+    epoch: int | None
+    source_epoch: int | None
+
+
+def _fields(raw: bytes, oid: str) -> _Fields | None:
     """What a commit in canonical layout says; None where it is in another, or breaks a rule.
 
     Then _read_accepted reads it in its own time, and it alone says what is wrong.
@@ -161,28 +194,44 @@ def _read_canonical(raw: bytes, oid: str) -> Written | None:
         if match is None:
             return None
         tree, parent, author, kind, about, body, seq, id, actor, when, epoch, source_epoch = match.groups()
-        numbers = int(seq), None if epoch is None else int(epoch), None if source_epoch is None else int(source_epoch)
-        if (
-            tree != empty_tree_for(oid)
-            or (epoch is not None and source_epoch is not None)
-            or max(numbers[0], numbers[1] or 0, numbers[2] or 0) > MAX_SEQ
-        ):
-            return None
-        event = Event(
-            seq=numbers[0],
-            oid=oid,
-            id=id,
-            type=kind,
-            subject=None if about is None else check_subject(about),
-            actor=check_actor(actor),
-            time=datetime.fromisoformat(when),
-            data={} if body is None else decode_data(body),
-            epoch=numbers[1],
-            source_epoch=numbers[2],
+        found = _Fields(
+            parent,
+            author,
+            kind,
+            None if about is None else check_subject(about),
+            {} if body is None else decode_data(body),
+            int(seq),
+            id,
+            check_actor(actor),
+            datetime.fromisoformat(when),
+            None if epoch is None else int(epoch),
+            None if source_epoch is None else int(source_epoch),
         )
     except (ValueError, BadEvent):  # not UTF-8, no such day, or a field that breaks its rule
         return None
-    return Written(event, (parent,), author, False, event.seq, event.actor)
+    if tree != empty_tree_for(oid) or (epoch is not None and source_epoch is not None):
+        return None
+    return found if max(found.seq, found.epoch or 0, found.source_epoch or 0) <= MAX_SEQ else None
+
+
+def _read_canonical(raw: bytes, oid: str) -> Written | None:
+    """Like _read_accepted; None where _fields is."""
+    found = _fields(raw, oid)
+    if found is None:
+        return None
+    event = Event(
+        seq=found.seq,
+        oid=oid,
+        id=found.id,
+        type=found.kind,
+        subject=found.subject,
+        actor=found.actor,
+        time=found.time,
+        data=found.data,
+        epoch=found.epoch,
+        source_epoch=found.source_epoch,
+    )
+    return Written(event, (found.parent,), found.author, False, found.seq, found.actor)
 
 
 def _read_accepted(raw: bytes, oid: str, parent_seq: int) -> Written:

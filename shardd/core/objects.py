@@ -98,12 +98,18 @@ def build_commit(*, tree: str, parent: str | None, author: str, seconds: int, me
 
 def commit_oid(raw: bytes, *, algorithm: str = "sha1") -> str:
     """The object id git gives these commit bytes."""
-    return hashlib.new(algorithm, b"commit %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
+    hash = hashlib.sha1 if algorithm == "sha1" else hashlib.sha256
+    return hash(b"commit %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
+
+
+def algorithm_of(oid: str) -> str:
+    """The hash by which `oid` was made."""
+    return "sha1" if len(oid) == 40 else "sha256"
 
 
 def empty_tree_for(oid: str) -> str:
     """The empty tree in the object format that `oid` belongs to."""
-    return EMPTY_TREES["sha1" if len(oid) == 40 else "sha256"]
+    return EMPTY_TREES[algorithm_of(oid)]
 
 
 def _ident(field: str, value: bytes) -> tuple[str, int]:

@@ -73,7 +73,7 @@ def require_version() -> None:
 
 
 class Git:
-    """Runs git on one repository. quarantine: the GIT_* variables that show a push's incoming objects."""
+    """Runs git on one repository. quarantine: variables besides, such as those that show a push's incoming objects."""
 
     def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
         self.path = path

@@ -90,7 +90,7 @@ def measure(commits: Iterable[Placed]) -> Imported:
 
 def _once(twice_met: Twice | None) -> None:
     if twice_met is not None:
-        raise twice(twice_met.event.id, twice_met.earlier, twice_met.event.where)
+        raise twice(twice_met.id, twice_met.earlier, twice_met.where)
 
 
 def _refuse(decision: object) -> None:

@@ -11,20 +11,12 @@ _CACHE_KIB = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """An event as it was met. where: what to call it in messages"""
+class Twice:
+    """An event whose id another one has, at `earlier`. where: what it was to be called in messages"""
 
     id: str
     seq: int
-    oid: str
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Twice:
-    """An event whose id another one has, at `earlier`."""
-
-    event: Met
+    where: str
     earlier: int
 
 
@@ -42,7 +34,8 @@ class SeenIds:
             "BEGIN",
         ):
             self._connection.execute(statement)
-        self._waiting: list[Met] = []
+        self._rows: list[tuple[str, int, str]] = []
+        self._where: list[str] = []
 
     def close(self) -> None:
         self._connection.close()
@@ -53,24 +46,24 @@ class SeenIds:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, id: str, seq: int, oid: str, where: str = "") -> Twice | None:
+    def add(self, id: str, seq: int, oid: str, where: str) -> Twice | None:
         """Note one; the first repetition among all that were noted, once a batch is full."""
-        self._waiting.append(Met(id, seq, oid, where))
-        return self.flush() if len(self._waiting) >= _BATCH else None
+        self._rows.append((id, seq, oid))
+        self._where.append(where)
+        return self.flush() if len(self._rows) >= _BATCH else None
 
     def flush(self) -> Twice | None:
         """The first repetition among all that were noted."""
-        rows, self._waiting = self._waiting, []
+        rows, self._rows = self._rows, []
+        wheres, self._where = self._where, []
         before = self._connection.total_changes
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", ((each.id, each.seq, each.oid) for each in rows)
-        )
+        self._connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
         if self._connection.total_changes - before == len(rows):
             return None
-        for each in rows:
-            (seq,) = self._connection.execute("SELECT seq FROM seen WHERE id = ?", (each.id,)).fetchone()
-            if seq != each.seq:
-                return Twice(each, seq)
+        for (id, seq, _), where in zip(rows, wheres, strict=True):
+            (earlier,) = self._connection.execute("SELECT seq FROM seen WHERE id = ?", (id,)).fetchone()
+            if seq != earlier:
+                return Twice(id, seq, where, earlier)
         raise AssertionError("a row was left out, and each is there")
 
     def rows(self) -> Iterator[tuple[str, int, str]]:

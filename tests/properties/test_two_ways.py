@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,9 +78,17 @@ def test_the_fast_way_takes_no_damaged_commit_that_the_careful_one_refuses(draft
         raw = raw[:at] + piece + raw[at + length :]
     oid = commit_oid(raw)
     fast = codec._read_canonical(raw, oid)
-    if fast is None:
-        return
-    assert fast == codec._read_accepted(raw, oid, 6)
+    if fast is not None:
+        assert fast == codec._read_accepted(raw, oid, 6)
+    try:
+        written = codec.read_event(raw, oid=oid, parent_seq=6)
+    except BadEvent as error:
+        with pytest.raises(BadEvent, match=re.escape(error.message)):
+            codec.skim(raw, oid=oid, parent_seq=6)
+    else:
+        event = written.event
+        skimmed = codec.skim(raw, oid=oid, parent_seq=6)
+        assert skimmed == (written.parents, event.seq, event.id, event.epoch, written.signed)
 
 
 PIECES = [
