@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from shardd.commands import hook, leases, logs, people, repos, states, transfer, verifying
+from shardd.commands import hook, leases, logs, people, principals, repos, states, transfer, verifying
 from shardd.commands.answer import Answer
 from shardd.commands.context import Command, Context
 from shardd.commands.grammar import Parser, Words, new_parser
@@ -23,5 +23,5 @@ def run_on(context: Context, command: object) -> Answer:
 
 
 def add_all(words: Words) -> None:
-    for module in (repos, people, leases, logs, states, transfer, verifying, hook):
+    for module in (repos, people, principals, leases, logs, states, transfer, verifying, hook):
         module.add(words)

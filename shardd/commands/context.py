@@ -27,6 +27,8 @@ class Context:
     opened: gives the bytes of a FILE argument; a remote caller's is always standard input
     target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
+    granted: what is granted at this moment, looked up anew each time; raises if the caller is let in no more
+    fingerprint: of the key, or of the certificate's key, with which the caller came
     """
 
     server: ServerDir
@@ -35,9 +37,11 @@ class Context:
     opened: Callable[[str], IO[bytes]]
     gone: Callable[[], bool] = lambda: False
     target: Callable[[str], Path | None] = lambda file: None
+    granted: Callable[[], Access] | None = None
+    fingerprint: str | None = None
 
     def access(self) -> Access:
-        return self.server.access.load().access
+        return self.granted() if self.granted is not None else self.server.access.load().access
 
     def me(self) -> str:
         """The principal that acts, or Rejected."""

@@ -43,7 +43,9 @@ class Acquire:
                     authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
                     raise self._refused(authority.standing(self.address.space), me)
                 time.sleep(_POLL)
+                context.require(Role.APPEND, self.address.repo, self.address.space)
                 changed = authority.change(self.address.space, ask)
+            _not_to_the_retired(context, authority, self.address, me, changed)
         return _changed(self.address, changed, f"{me} holds")
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
@@ -89,6 +91,7 @@ class Transfer:
         with context.space(self.address, Role.APPEND) as authority:
             ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
             changed = authority.change(self.address.space, ask)
+            _not_to_the_retired(context, authority, self.address, self.name, changed)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -107,6 +110,7 @@ class GrantLease:
         with context.space(self.address, Role.ADMIN) as authority:
             ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
             changed = authority.change(self.address.space, ask)
+            _not_to_the_retired(context, authority, self.address, self.name, changed)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -213,6 +217,25 @@ def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
 def _may_hold(context: Context, address: Address, name: str) -> None:
     """An operator's slip must not give the lease to somebody who could not push with it."""
     context.access().require(name, Role.APPEND, address.repo, address.space)
+
+
+def _not_to_the_retired(
+    context: Context, authority: EmbeddedAuthority, address: Address, holder: str, changed: Changed
+) -> None:
+    """Take a lease back that began while its holder was being retired, or the caller shut out. Whoever retires looks
+    for leases only once, after the name has lost its rights: so of the two at least one sees the other.
+    """
+    try:
+        if holder not in context.access().retired:
+            return
+        refused = Rejected("retired", f"{holder} was retired")
+    except Rejected as error:
+        refused = error
+    with authority.hold([address.space]) as held:
+        lease = held.standing(address.space).tenancy.lease
+        if lease is not None and lease.epoch == changed.epoch:
+            held.change(address.space, leases.Revoke(0, refused.message))
+    raise refused
 
 
 def _signed(context: Context, reason: str) -> str:

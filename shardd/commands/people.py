@@ -9,7 +9,7 @@ from shardd.commands.context import Context
 from shardd.commands.grammar import Words
 from shardd.core.canonical import Json
 from shardd.core.names import check_principal
-from shardd.core.roles import GRANTABLE, Grant, check_scope
+from shardd.core.roles import GRANTABLE, Access, Grant, check_scope
 from shardd.errors import Misuse, Rejected
 from shardd.storage.access import PublicKey
 
@@ -113,10 +113,15 @@ class RoleList:
 class WhoAmI:
     def run(self, context: Context) -> Answer:
         me = context.me()
-        roles = sorted(f"{g.role} {g.scope}" for g in context.access().grants if g.principal == me)
-        return record(
-            [("principal", me), ("roles", ", ".join(roles) or "none")], {"principal": me, "roles": list(roles)}
-        )
+        roles = _roles(context.access(), me)
+        facts = [("principal", me), ("roles", ", ".join(roles) or "none")]
+        if context.fingerprint is not None:
+            facts.append(("key", context.fingerprint))
+        return record(facts, {"principal": me, "roles": list(roles), "key": context.fingerprint})
+
+
+def _roles(access: Access, principal: str) -> list[str]:
+    return sorted(f"{g.role} {g.scope}" for g in access.grants if g.principal == principal)
 
 
 def add(words: Words) -> None:

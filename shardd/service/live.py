@@ -17,7 +17,6 @@ class LiveAccess:
     """Fit for any thread. A change on disk is in force at the next question."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
         self._files = AccessFiles(root)
         self._lock = threading.Lock()
         self._seen = self._stamp()
@@ -40,9 +39,8 @@ class LiveAccess:
         return self.snapshot().access
 
     def _stamp(self) -> tuple[tuple[str, int, int, int], ...]:
-        paths = [self._root / "access.toml", *sorted((self._root / "keys").glob("*.pub"))]
         found = []
-        for path in paths:
+        for path in self._files.paths():
             try:
                 stat = path.stat()
             except OSError:

@@ -12,6 +12,16 @@ from contextlib import AbstractContextManager, nullcontext
 import asyncssh
 
 _CHUNK = 64 * 1024
+_SILENCE = 1.0  # seconds that a client may say nothing while the server is leaving
+
+# What a client does to its channel when it leaves, or instead of sending: none of it is input.
+_NO_INPUT = (
+    asyncssh.Error,
+    ConnectionError,
+    asyncssh.BreakReceived,
+    asyncssh.SignalReceived,
+    asyncssh.TerminalSizeChanged,
+)
 
 Process = asyncssh.SSHServerProcess[bytes]
 
@@ -25,7 +35,7 @@ async def to_child(process: Process, descriptor: int) -> None:
         while data := await process.stdin.read(_CHUNK):
             writer.write(data)
             await writer.drain()
-    except (asyncssh.Error, ConnectionError):
+    except _NO_INPUT:
         pass  # the client left, or the child did: either way there is no more to pass on
     finally:
         writer.close()
@@ -51,24 +61,35 @@ async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes]) -> None
 
 
 class ClientInput(io.RawIOBase):
-    """The client's standard input, for a thread to read."""
+    """The client's standard input, for a thread to read.
 
-    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
+    BrokenPipeError where it breaks off: whoever reads must not take what has come for all of it. Once `left` is set,
+    as the server is leaving, silence counts as breaking off.
+    """
+
+    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop, left: asyncio.Event) -> None:
         self._process = process
         self._loop = loop
+        self._left = left
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        reading = asyncio.run_coroutine_threadsafe(self._process.stdin.read(len(buffer)), self._loop)
-        try:
-            data = reading.result()
-        except asyncssh.Error:
-            # Not the end of the input: whoever reads must not take what has come for all of it.
-            raise BrokenPipeError from None
+        data = asyncio.run_coroutine_threadsafe(self._read(len(buffer)), self._loop).result()
         buffer[: len(data)] = data
         return len(data)
+
+    async def _read(self, most: int) -> bytes:
+        reading = asyncio.ensure_future(self._process.stdin.read(most))
+        leaving = asyncio.ensure_future(self._left.wait())
+        try:
+            await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
+            return await asyncio.wait_for(reading, None if reading.done() else _SILENCE)
+        except (*_NO_INPUT, TimeoutError):
+            raise BrokenPipeError from None
+        finally:
+            leaving.cancel()
 
 
 class ClientVoice:

@@ -34,7 +34,7 @@ def prepare(path: Path) -> None:
 
     Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
     """
-    if is_embedded(path) and (path / _HOOKS / "interpreter").is_file():
+    if is_embedded(path) and (path / _HOOKS / hooks.LAST).is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -57,7 +57,7 @@ def _harden(path: Path) -> None:
     folder = os.open(path / STATE, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        hooks.install(path / STATE / "hooks")
+        hooks.install(path / STATE / "hooks", site=hooks.EMBEDDED_SITE)
         for name, value in hardened(Limits(), hooks=_HOOKS).items():
             _configure(git, name, value, folder)
         with Repository(path) as repository:

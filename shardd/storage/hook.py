@@ -1,8 +1,9 @@
 """A hook without a server: `python -I -m shardd.storage.hook pre-receive|proc-receive`, run by git in the bare repo.
 
 The principal is SHARDD_PRINCIPAL, believed only if this process runs as the owner of the directory (who could write the
-files anyway), else the OS user as mapped under [local] in access.toml. Without a readable access.toml nothing goes
-through. In a repo outside any server directory file access is the right, and the OS user's name the principal.
+files anyway), else the OS user as mapped under [local] in access.toml; SHARDD_REACH is how that principal calls us.
+Without a readable access.toml nothing goes through. In a repo outside any server directory file access is the right,
+and the OS user's name the principal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shardd.storage.embedded import is_embedded
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
+from shardd.storage.views import repository_of
 
 
 class _NoTraceback(logging.Formatter):
@@ -65,7 +67,7 @@ def main() -> int:
 
 
 def _receiver(repo: Path) -> Receiver:
-    repo = repo.resolve()
+    repo = repository_of(repo)
     server = ServerDir.around(repo)
     if server is None:
         if not is_embedded(repo):
@@ -76,15 +78,14 @@ def _receiver(repo: Path) -> Receiver:
         who = named or (user if is_id(user) else "local")
         return Receiver(repo, repo.name.removesuffix(".git"), lambda: (Pusher(who, unleased=not named), FileAccess()))
 
+    named = os.environ.get("SHARDD_PRINCIPAL") if server.is_ours() else None
+
     def look_up() -> tuple[Pusher, Rights]:
         access = server.access.load().access
-        named = os.environ.get("SHARDD_PRINCIPAL")
-        if named and server.root.stat().st_uid == os.getuid():
-            return Pusher(named), access
-        return Pusher(access.local.get(_user())), access
+        return Pusher(named or access.local.get(_user())), access
 
-    limits = server.settings().limits
-    return Receiver(repo, repo.name.removesuffix(".git"), look_up, f"shardd --dir {server.root}", limits)
+    reach = (os.environ.get("SHARDD_REACH") if named else None) or f"shardd --dir {server.root}"
+    return Receiver(repo, repo.name.removesuffix(".git"), look_up, reach, server.settings().limits)
 
 
 def _user() -> str:

@@ -2,42 +2,25 @@
 
 config.toml    settings, all optional        access.toml, keys/    who may do what
 host_keys/     the server's identity         hooks/VERSION/        installed hooks
+user_ca_keys, revoked_keys                   site-hooks/           the site's own, run after ours
 repos/         REPO.git, each with its authority in REPO.git/shardd/
 """
 
 from __future__ import annotations
 
-import tomllib
+import os
 from pathlib import Path
 
-import msgspec
-
-from shardd.core.limits import Limits
 from shardd.core.names import check_repo, is_id
 from shardd.core.roles import Rights
-from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
+from shardd.errors import Misuse, Rejected
 from shardd.storage import hooks
 from shardd.storage.access import AccessFiles
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.durable import write_atomic
 from shardd.storage.repository import Repository, create_bare
+from shardd.storage.settings import Settings
 from shardd.version import VERSION
-
-_DEFAULT = Limits()
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """config.toml. listen: HOST:PORT; public: how clients reach it, if that differs; the limits of one push."""
-
-    listen: str = "127.0.0.1:2222"
-    public: str = ""
-    max_commit_bytes: int = _DEFAULT.commit_bytes
-    max_push_events: int = _DEFAULT.events
-    max_pack_bytes: int = _DEFAULT.pack_bytes
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(self.max_commit_bytes, self.max_push_events, self.max_pack_bytes)
 
 
 class ServerDir:
@@ -59,7 +42,7 @@ class ServerDir:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("keys", "repos", "host_keys"):
             (root / name).mkdir(mode=0o700)
-        hooks.install(root / "hooks")
+        hooks.install(root / "hooks", site=hooks.SERVER_SITE)
         write_atomic(root / "config.toml", b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n')
         write_atomic(root / "access.toml", b"# Who may do what; see the README.\n[roles]\n")
         return cls(root)
@@ -73,17 +56,13 @@ class ServerDir:
             return cls(folder.parent)
         return None
 
+    def is_ours(self) -> bool:
+        """Whether this process runs as the owner of the directory, who may write all that is in it."""
+        return self.root.stat().st_uid == os.geteuid()
+
     def settings(self) -> Settings:
-        """Freshly read; Corrupt if the file does not read."""
-        path = self.root / "config.toml"
-        try:
-            return msgspec.convert(tomllib.loads(path.read_text()), Settings)
-        except FileNotFoundError:
-            return Settings()
-        except OSError as error:
-            raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-            raise Corrupt(f"{path}: {error}", "mend the file") from None
+        """Freshly read; Corrupt, naming the line, if the file does not read."""
+        return Settings.load(self.root / "config.toml")
 
     def repo_path(self, repo: str) -> Path:
         """Where the repo lies; Rejected if it does not exist."""
@@ -97,10 +76,14 @@ class ServerDir:
         return sorted(name for name in names if is_id(name))
 
     def create_repo(self, repo: str) -> None:
-        hooks.install(self.root / "hooks")
+        self.install_hooks()
         path = self.repos / f"{check_repo(repo)}.git"
         if not create_bare(path, hooks=f"../../hooks/{VERSION}", limits=self.settings().limits):
             raise Rejected("exists", f"the repo {repo} exists already")
+
+    def install_hooks(self) -> Path:
+        """The folder of the hooks of this version, made if need be."""
+        return hooks.install(self.root / "hooks", site=hooks.SERVER_SITE)
 
     def authority(self, repo: str, rights: Rights) -> EmbeddedAuthority:
         """The authority over a repo. The caller closes its repository."""

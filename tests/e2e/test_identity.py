@@ -95,7 +95,7 @@ def test_an_unknown_key_is_let_in_nowhere(garden: Garden, mallory: Actor, tmp_pa
     answer = mallory.try_ssh("whoami")
     assert answer.status == 255
     assert not answer.stdout
-    assert "Permission denied (publickey)" in answer.stderr
+    assert "Permission denied (publickey,keyboard-interactive)" in answer.stderr
 
 
 def test_there_is_no_other_way_to_authenticate(server: Server, mallory: Actor) -> None:

@@ -61,7 +61,7 @@ def test_a_wheel_made_from_an_sdist_holds_them_too(source: Path, tmp_path: Path)
 
 
 def test_this_installation_finds_them(tmp_path: Path) -> None:
-    folder = hooks.install(tmp_path)
+    folder = hooks.install(tmp_path, site=hooks.SERVER_SITE)
     for name in hooks.SERVER_SIDE:
         assert (folder / name).read_bytes() == (ROOT / "hooks" / name).read_bytes()
         assert (folder / name).stat().st_mode & 0o777 == 0o755

@@ -1,0 +1,155 @@
+"""OpenSSH as the way in, instead of our own server: `shell`, its forced command, and `authorized-keys`, which hands
+sshd(8) the registered keys, each bound to that command. See ops/sshd_config.snippet.
+
+Both deny on any doubt. The hooks then decide by themselves, and believe SHARDD_PRINCIPAL because they run as the owner
+of the server's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import shlex
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, NoReturn
+
+from shardd.commands.answer import Answer
+from shardd.commands.catalogue import run_on, server_grammar
+from shardd.commands.context import Context
+from shardd.commands.grammar import Words
+from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
+from shardd.commands.speak import Voice, complain, speak
+from shardd.core.names import check_principal
+from shardd.core.roles import Access
+from shardd.errors import Misuse, Rejected, SharddError, Unavailable
+from shardd.storage.access import PublicKey
+from shardd.storage.serverdir import ServerDir
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """key: fingerprint of the key that opened the connection, which must still be registered"""
+
+    name: str
+    key: str | None
+
+    def serve(self, server: ServerDir, voice: Voice) -> int:
+        """Serve SSH_ORIGINAL_COMMAND for the principal; the exit status. Does not return where git takes over."""
+        asked = os.environ.get("SSH_ORIGINAL_COMMAND")
+        reach = _reach()
+        try:
+            _owned(server)
+            access = self._access(server)
+            request = parse_request(asked, self.name)
+            if isinstance(request, GitService):
+                _become_git(server, access, request, self.name, reach)
+        except SharddError as error:
+            complain(error, voice, reach, as_json=False)
+            return GIT_REFUSED if is_git(asked) else error.exit_status
+        context = Context(
+            server=server,
+            principal=self.name,
+            operator=False,
+            opened=_standard_input,
+            gone=_hung_up,
+            granted=partial(self._access, server),
+            fingerprint=self.key,
+        )
+        return speak(server_grammar(reach), request, partial(run_on, context), voice, reach=reach)
+
+    def _access(self, server: ServerDir) -> Access:
+        """What is granted now, provided that the principal, and the key, would be let in now."""
+        snapshot = server.access.load()
+        if self.name in snapshot.access.retired:
+            raise Rejected("no-principal", f"{self.name} was retired")
+        if self.key is not None and snapshot.keys.get(self.key) != self.name:
+            raise Rejected("no-principal", f"the key {self.key} is no longer registered")
+        return snapshot.access
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedKeys:
+    """user: the OS user who logs in; key: a fingerprint or the base64 of a public key. Left out, any."""
+
+    user: str | None
+    key: str | None
+
+    def list(self, server: ServerDir) -> Answer:
+        """Lines of authorized_keys(5). Rejected, with no line at all, for an OS user who does not own the directory."""
+        _owned(server)
+        if self.user is not None:
+            try:
+                uid = pwd.getpwnam(self.user).pw_uid
+            except KeyError:
+                raise Rejected("no-principal", f"there is no OS user {self.user!r}") from None
+            if uid != os.geteuid():
+                raise Rejected("no-principal", f"{self.user} does not own {server.root}, and is let in elsewhere")
+        registered = server.access.load().keys
+        found = [
+            (name, key)
+            for name, keys in server.access.keys().items()
+            for key in keys
+            if registered.get(key.fingerprint) == name and self.key in (None, key.fingerprint, key.blob)
+        ]
+        lines = [f"{_options(server, name, key)} {key.algorithm} {key.blob}" for name, key in found]
+        return Answer(lines, list(lines))
+
+
+def add(words: Words) -> None:
+    shell = words.command("shell", Shell, "serve one request of a principal: a forced command for OpenSSH")
+    shell.add_argument("name", metavar="NAME", type=check_principal)
+    shell.add_argument("--key", metavar="FINGERPRINT", help="serve only while this key is registered")
+    listed = words.command("authorized-keys", AuthorizedKeys, "print the registered keys for OpenSSH's sshd")
+    listed.add_argument("user", metavar="USER", nargs="?", help="who logs in: sshd's %%u")
+    listed.add_argument("key", metavar="KEY", nargs="?", help="only this one: sshd's %%f or %%k")
+
+
+def _options(server: ServerDir, name: str, key: PublicKey) -> str:
+    # The interpreter that runs now, whatever PATH a login has; -I: no variable and no folder of the user's is read.
+    words = [sys.executable, "-I", "-m", "shardd.cli.main", "--dir", str(server.root), "shell", name]
+    command = shlex.join([*words, "--key", key.fingerprint])
+    if not command.isprintable():
+        raise Misuse(f"{server.root!r} cannot be written into a line of authorized_keys", "move the directory")
+    escaped = command.replace('"', '\\"')
+    return f'command="{escaped}",restrict'
+
+
+def _owned(server: ServerDir) -> None:
+    if not server.is_ours():
+        raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
+
+
+def _become_git(server: ServerDir, access: Access, request: GitService, name: str, reach: str) -> NoReturn:
+    hooks = server.install_hooks()
+    protocol = os.environ.get("GIT_PROTOCOL", "")
+    extra = {"SHARDD_REACH": reach}
+    prepared = git_run(server, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
+    os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)
+
+
+def _reach() -> str:
+    """How the client calls us: the address it reached sshd by."""
+    parts = os.environ.get("SSH_CONNECTION", "").split()
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = ""
+    if len(parts) != 4 or not user or not parts[3].isdigit():
+        return "ssh HOST"
+    port = [] if parts[3] == "22" else ["-p", parts[3]]
+    return shlex.join(["ssh", *port, f"{user}@{parts[2]}"])
+
+
+def _standard_input(file: str) -> IO[bytes]:
+    # Whatever name a remote caller gives, it is standard input: no path of this machine is ever opened for it.
+    return sys.stdin.buffer
+
+
+def _hung_up() -> bool:
+    """Whether nobody is left to read what we say."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,215 @@
+"""One SSH connection, from the first byte to the last: who it is, and how long it may stay.
+
+Identity is what a verified signature proved. asyncssh asks about a key twice, when it is offered and when it is signed
+with; an offer proves nothing. `_proven` is set only where a signature has been checked, by the very call whose answer
+completes the authentication, and a connection on which that never happened is served nothing. The user name is ignored.
+
+Whoever has offered every key in vain is told why: OpenSSH, PuTTY and dropbear then turn to keyboard-interactive, which
+never succeeds here and is there to answer with an explanation. Who has a right key among others never hears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import asyncssh
+from asyncssh.auth import KbdIntResponse
+
+from shardd.core.wire import printable
+from shardd.errors import Rejected, Unavailable
+from shardd.service.auth import Identity, described, identify
+from shardd.service.session import Client, Service
+
+log = logging.getLogger("shardd.ssh")
+
+_MOST_OFFERS = 64
+"""Keys that one connection may offer; an agent rarely holds more than a handful."""
+
+_GREETING_SECONDS = 1.0
+_LONGEST_VERSION = 255  # bytes, RFC 4253
+_LINGER = 0.2  # seconds that a client has to see the end of its last session before the connection is closed
+
+Verify = Callable[[str, bytes, bytes, bytes], Awaitable[bool]]
+
+
+class Connection(asyncssh.SSHServer):
+    """What asyncssh asks about one connection."""
+
+    def __init__(self, service: Service, reach: Callable[[asyncssh.SSHServerConnection], str]) -> None:
+        self._service = service
+        self._find_reach = reach
+        self._address: str | None = None
+        self._conn: asyncssh.SSHServerConnection | None = None
+        self._reach = "shardd"
+        self._proven: Identity | None = None
+        self._refused: dict[str, str] = {}
+        self._offers = 0
+        self._idle: asyncio.TimerHandle | None = None
+        self.client: Client | None = None
+        self._sessions = 0
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        peer = conn.get_extra_info("peername")
+        address = str(peer[0]) if peer else "unknown"
+        try:
+            self._service.admission.connect(address)
+        except Unavailable as error:
+            log.warning("refused a connection from %s: %s", address, error.message)
+            _turn_away(conn, f"{error.message}; {error.remedy}")
+            return
+        self._address = address
+        self._conn = conn
+        self._reach = self._find_reach(conn)
+        self._service.connections.add(self)
+        quick = getattr(socket, "TCP_QUICKACK", None)
+        sock = conn.get_extra_info("socket")
+        if quick is not None and sock is not None:
+            _acknowledge_at_once(conn, sock, quick)
+        verify = conn.validate_public_key
+
+        async def validate(username: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+            return await self._validate(verify, blob, message, signature)
+
+        setattr(conn, "validate_public_key", validate)  # noqa: B010  (asyncssh shows the owner no certificate)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._address is not None:
+            self._service.admission.disconnect(self._address)
+            self._address = None
+        self._service.connections.discard(self)
+        self._conn = None
+
+    def begin_auth(self, username: str) -> bool:
+        return True  # a falsy answer would let anybody in
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key.get_fingerprint() in self._service.live.snapshot().keys
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key.get_fingerprint() in self._service.live.snapshot().authorities
+
+    async def _validate(self, verify: Verify, blob: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether a key would do, or, if there is a signature, whether it proves who this is."""
+        self._offers += 1
+        if self._conn is None or self._offers > 2 * _MOST_OFFERS:
+            raise asyncssh.DisconnectError(
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys offered; name one with IdentitiesOnly"
+            )
+        try:
+            identity = identify(blob, self._service.live.snapshot())
+        except Rejected as error:
+            self._refuse(blob, error.message)
+            return False
+        # asyncssh holds the user name against the principals of a certificate; the name that counts is this one.
+        if not await verify(identity.principal, blob, message, signature):
+            # A certificate may be bound to addresses, which asyncssh holds against the client's.
+            self._refuse(blob, "its signature is wrong" if message else "not good from this address")
+            return False
+        if message:
+            self._proven = identity
+        return True
+
+    def _refuse(self, blob: bytes, why: str) -> None:
+        if len(self._refused) < _MOST_OFFERS:
+            self._refused[described(blob)] = why
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> bool:
+        if self._conn is not None:
+            self._conn.send_auth_banner("".join(f"{printable(line)}\r\n" for line in self._explanation()))
+        return False  # nobody is let in this way
+
+    def validate_kbdint_response(self, username: str, responses: KbdIntResponse) -> bool:
+        return False
+
+    def _explanation(self) -> list[str]:
+        lines = [f"shardd:   {print_}  {why}" for print_, why in self._refused.items()]
+        said = "none of the keys that your ssh offered opens this server:" if lines else "your ssh offered no key"
+        return [
+            f"shardd: no-principal: {said}",
+            *lines,
+            f"shardd: to mend it: offer the right one with `ssh -i FILE -o IdentitiesOnly=yes`, "
+            f"or ask an admin for `{self._reach} key add NAME <FILE.pub`",
+        ]
+
+    def auth_completed(self) -> None:
+        if self._proven is not None:
+            self.client = Client(self._proven, self._reach)
+            self._wait_idle()
+
+    @contextmanager
+    def session(self) -> Iterator[int]:
+        """A session runs for as long as the block does. Gives the number of those that ran already."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        self._sessions += 1
+        try:
+            yield self._sessions - 1
+        finally:
+            self._sessions -= 1
+            if self._service.admission.leaving:
+                # The exit status is yet to be sent.
+                asyncio.get_running_loop().call_later(_LINGER, self.leave_if_idle)
+            elif not self._sessions:
+                self._wait_idle()
+
+    def leave_if_idle(self) -> None:
+        """Close the connection unless something runs on it."""
+        if self._conn is not None and not self._sessions:
+            self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "nothing to do")
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+
+    def _wait_idle(self) -> None:
+        seconds = self._service.settings.idle_seconds
+        if seconds and self._conn is not None:
+            self._idle = asyncio.get_running_loop().call_later(seconds, self.leave_if_idle)
+
+
+def _turn_away(conn: asyncssh.SSHServerConnection, why: str) -> None:
+    """Disconnect with a reason that arrives: a socket that is closed with unread bytes takes back what was sent. So the
+    client's greeting is awaited, version and offer of algorithms, for a moment.
+    """
+    waiting = asyncio.get_running_loop().call_later(
+        _GREETING_SECONDS, conn.disconnect, asyncssh.DISC_TOO_MANY_CONNECTIONS, why
+    )
+    heard = 0
+
+    def data_received(data: bytes, *rest: object) -> None:
+        nonlocal heard
+        heard += len(data)
+        if heard > _LONGEST_VERSION:
+            waiting.cancel()
+            conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, why)
+
+    setattr(conn, "data_received", data_received)  # noqa: B010  (the transport looks the method up at each call)
+
+
+def _acknowledge_at_once(conn: asyncssh.SSHServerConnection, sock: socket.socket, option: int) -> None:
+    """Acknowledge each packet as it comes: OpenSSH's client keeps Nagle on until the session starts, and would wait
+    for our delayed acknowledgement twice per connection. The kernel forgets the option, so it is set each time.
+    """
+    receive: Callable[..., None] = conn.data_received
+
+    def data_received(data: bytes, *rest: object) -> None:
+        receive(data, *rest)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        except OSError:
+            log.debug("a socket closed early")
+
+    setattr(conn, "data_received", data_received)  # noqa: B010  (the transport looks the method up at each call)

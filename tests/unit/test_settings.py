@@ -1,0 +1,87 @@
+"""What is wrong with a configuration file is said with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shardd.errors import Corrupt
+from shardd.storage.access import AccessFiles
+from shardd.storage.settings import Settings
+
+
+def test_no_file_means_the_defaults(tmp_path: Path) -> None:
+    assert Settings.load(tmp_path / "config.toml") == Settings()
+
+
+def test_every_key_is_kebab_case(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('listen = "[::]:22"\npublic = "git.example.org:22"\nlogin-grace-seconds = 5\nidle-seconds = 0\n')
+    found = Settings.load(path)
+    assert (found.listen, found.public, found.login_grace_seconds, found.idle_seconds) == (
+        "[::]:22",
+        "git.example.org:22",
+        5,
+        0,
+    )
+
+
+WRONG = {
+    "a slip of the pen": ('\nlisten = ":1"\nmax-sessions = \n', 3, "Invalid value"),
+    "an unknown key": ("# first\n\nmax-session = 3\n", 3, "unknown field `max-session`"),
+    "a wrong type": ('idle-seconds = 9\nmax-sessions = "many"\n', 2, "Expected `int`, got `str`"),
+    "too small": ("max-sessions = 5\n\nlogin-grace-seconds = 0", 3, ">= 1"),
+    "too large": ("drain-seconds = 86401", 1, "<= 86400"),
+    "no port": ('\nlisten = "localhost"', 2, "listen"),
+    "not UTF-8": ("# caf\xe9", None, "not UTF-8"),
+    "an open table": ("[limits\n", 1, "Expected ']'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_is_found_by_its_line(tmp_path: Path, case: str) -> None:
+    text, line, says = WRONG[case]
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Corrupt) as caught:
+        Settings.load(path)
+    assert caught.value.message.startswith(f"{path}:{line}: " if line else f"{path}: ")
+    assert says in caught.value.message
+    assert caught.value.remedy
+
+
+ACCESS = {
+    "an unknown role": (
+        '[roles]\nalice = ["read garden"]\nbob = [\n  "write garden",\n]\n',
+        4,
+        "'write' is not a role",
+    ),
+    "a bad scope": ('[roles]\nalice = ["read a/b/c"]\n', 2, "is not a scope"),
+    "a bad name": ('[roles]\n"Alice" = ["read garden"]\n', 2, "is not a principal name"),
+    "a bad retired name": ('retired = ["x", "Y"]\n', 1, "'Y' is not a principal name"),
+    "a bad local name": ('[local]\nroot = "alice "\n', 2, "is not a principal name"),
+    "an unknown table": ("[roles]\n[groups]\n", 2, "unknown field `groups`"),
+    "a wrong type": ('[roles]\nalice = "read garden"\n', 1, "Expected `array`"),
+}
+
+
+@pytest.mark.parametrize("case", ACCESS)
+def test_a_mistake_in_access_toml(tmp_path: Path, case: str) -> None:
+    text, line, says = ACCESS[case]
+    (tmp_path / "keys").mkdir()
+    path = tmp_path / "access.toml"
+    path.write_text(text)
+    with pytest.raises(Corrupt) as caught:
+        AccessFiles(tmp_path).load()
+    assert caught.value.message.startswith(f"{path}:{line}: ")
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["keys/alice.pub", "user_ca_keys", "revoked_keys"])
+def test_a_mistake_in_a_list_of_keys(tmp_path: Path, name: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "access.toml").write_text("")
+    (tmp_path / name).write_text("# a comment\n\nssh-ed25519 AAAA nobody\n")
+    with pytest.raises(Corrupt, match=f"{name}:3: "):
+        AccessFiles(tmp_path).load()
