@@ -43,6 +43,7 @@ def test_a_plain_commit_is_a_full_event(garden: Garden, alice: Actor) -> None:
             "actor": "alice",
             "time": "2026-06-15T10:00:00.000000Z",
             "epoch": None,
+            "source_epoch": None,
             "data": {"page": "Home"},
         }
     ]
