@@ -96,7 +96,8 @@ def git_run(
     """
     access.require(principal, Role.READ, request.repo, request.space)
     repository = path = server.repo_path(request.repo)
-    configuration = [("core.hooksPath", str(hooks))]
+    limit = str(server.settings().max_pack_bytes)
+    configuration = [("core.hooksPath", str(hooks)), ("receive.maxInputSize", limit)]
     if request.space is not None:
         authority = server.authority(request.repo, access)
         with authority.place.repository:

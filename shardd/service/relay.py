@@ -19,16 +19,18 @@ log = logging.getLogger("shardd.push")
 _MAX_LINES = 10_000
 
 
-def serve(receiver: Receiver, incoming: int, outgoing: int) -> None:
-    """Answer the hooks of one push until git closes the pipe. Takes over both descriptors."""
+def serve(receiver: Receiver, incoming: int, outgoing: int) -> bool:
+    """Answer the hooks of one push until git closes the pipe; whether any hook asked. Takes over both descriptors."""
+    asked = False
     with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
         try:
             while (opening := read_opening(asks)) is not None:
+                asked = True
                 if opening.hook == "pre-receive":
                     _pre_receive(receiver, opening, asks, answers)
                 elif opening.hook == "proc-receive":
                     receiver.proc_receive(asks, answers)
-                    return
+                    return True
                 else:
                     raise Unavailable(f"there is no hook {opening.hook!r}")
         except BrokenPipeError:
@@ -37,6 +39,7 @@ def serve(receiver: Receiver, incoming: int, outgoing: int) -> None:
             log.warning("a push into %s was refused: %s", receiver.label, error)
         except Exception:
             log.exception("a push into %s failed", receiver.label)
+    return asked
 
 
 def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:

@@ -18,13 +18,13 @@ from shardd.commands.context import Context
 from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
 from shardd.commands.speak import complain, speak
 from shardd.core.roles import Access, Rights
-from shardd.errors import SharddError
+from shardd.errors import Rejected, SharddError
 from shardd.service import relay
 from shardd.service.admission import Admission
 from shardd.service.auth import Identity
 from shardd.service.child import spawn
 from shardd.service.live import LiveAccess
-from shardd.service.streams import ClientInput, ClientVoice, Process, from_child, to_child
+from shardd.service.streams import ClientInput, ClientVoice, Meter, Process, from_child, to_child
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
@@ -143,11 +143,12 @@ class Session:
         child, ends = spawn(prepared.arguments, prepared.environment, relay=request.pushing)
         self._service.children.add(child.pid)
         log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
-        served: asyncio.Future[None] | None = None
+        served: asyncio.Future[bool] | None = None
         if ends is not None:
             receiver = self._receiver(prepared.repository, request.repo)
             served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers)
-        incoming = asyncio.create_task(to_child(self._process, child.stdin))
+        meter = Meter()
+        incoming = asyncio.create_task(to_child(self._process, child.stdin, meter))
         await asyncio.gather(
             from_child(child.stdout, self._process.stdout), from_child(child.stderr, self._process.stderr)
         )
@@ -155,8 +156,11 @@ class Session:
         self._service.children.discard(child.pid)
         incoming.cancel()
         await asyncio.gather(incoming, return_exceptions=True)
-        if served is not None:
-            await served
+        hooks_ran = served is not None and await served
+        limit = self._service.settings.max_pack_bytes
+        if request.pushing and not hooks_ran and meter.count > limit:
+            # No hook was run: git has refused it by receive.maxInputSize, in its own words.
+            raise Rejected("too-large", f"a pack holds at most {limit} bytes", "push the events in several steps")
         return status
 
     def _receiver(self, path: Path, repo: str) -> Receiver:

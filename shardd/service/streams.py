@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import asyncssh
 
@@ -26,13 +27,21 @@ _NO_INPUT = (
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-async def to_child(process: Process, descriptor: int) -> None:
+@dataclass(slots=True)
+class Meter:
+    """How many bytes went by."""
+
+    count: int = 0
+
+
+async def to_child(process: Process, descriptor: int, meter: Meter) -> None:
     """Everything the client sends, into the child; closes the pipe at the end of it."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb"))
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
         while data := await process.stdin.read(_CHUNK):
+            meter.count += len(data)
             writer.write(data)
             await writer.drain()
     except _NO_INPUT:
