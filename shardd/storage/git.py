@@ -20,6 +20,7 @@ from shardd.core.names import is_oid
 from shardd.errors import Corrupt, SharddError, Unavailable
 
 OLDEST = (2, 36)
+_BUFFER = 256 * 1024  # bytes read from a git at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,12 @@ class Git:
         listing.stdout.close()  # the other git owns it now, and must see the end of it
         try:
             while header := reading.stdout.readline():
-                oid, kind, size = (*header.decode("ascii").split(), "")[:3]
-                if kind != "commit":
-                    raise Corrupt(f"{oid} in {self.path} is not a readable commit ({kind})", "run `git fsck`")
-                raw = reading.stdout.read(int(size) + 1)[:-1]
-                if len(raw) != int(size):
+                oid, _, rest = header.decode("ascii").partition(" ")
+                if not rest.startswith("commit "):
+                    raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
+                size = int(rest[7:])
+                raw = reading.stdout.read(size + 1)[:-1]
+                if len(raw) != size:
                     raise Unavailable(f"git cat-file ended early on {self.path}")
                 yield oid, raw
             # Both came to their end by themselves: only then do their statuses say anything.
@@ -146,6 +148,7 @@ class Git:
     def _open(self, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [executable(), *arguments],
+            bufsize=_BUFFER,
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if stdin is None else subprocess.DEVNULL,
