@@ -51,7 +51,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     init.add_argument("root", metavar="DIR")
     init.add_argument("--admin", nargs=2, metavar=("NAME", "FILE.pub"), help="the first admin, and a public key")
     choices.command("serve", Serve, "serve over ssh").add_argument("--listen", metavar="HOST:PORT")
-    openssh.add(choices)
+    openssh.add(choices)  # for the help: main.py has them served elsewhere
     add_all(choices)
     migrate.add(choices)
 
@@ -61,10 +61,6 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         if isinstance(command, migrate.Migrate):
             return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
         server = _server(directory)
-        if isinstance(command, openssh.Shell):
-            raise SystemExit(command.serve(server, voice))
-        if isinstance(command, openssh.AuthorizedKeys):
-            return command.list(server)
         context = _context(server, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
 

@@ -1,6 +1,7 @@
 """`shardd`: where a command goes, from where it is called.
 
     init, serve, migrate    here, and demo
+    shell, authorized-keys  here, for sshd
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
     in a clone              from what was fetched, or to the server of its remote, over ssh
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from shardd.cli.terminal import Terminal
 from shardd.errors import Misuse, SharddError
 
+_OPENSSH = frozenset({"shell", "authorized-keys"})
 _HERE = frozenset({"init", "serve", "migrate", "-h", "--help"})
 """What needs no server to be named."""
 
@@ -65,6 +67,10 @@ def _main(argv: list[str]) -> int:
 
         demo()
         return 0
+    if words and words[0] in _OPENSSH:
+        from shardd.cli import openssh
+
+        return openssh.run(words, where.dir, Terminal())
     if where.server is None and (where.dir is not None or not words or words[0] in _HERE):
         from shardd.cli import host
 

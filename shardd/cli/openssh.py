@@ -12,18 +12,19 @@ import pwd
 import select
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, NoReturn
 
-from shardd.commands.answer import Answer
-from shardd.commands.catalogue import run_on, server_grammar
 from shardd.commands.context import Context
-from shardd.commands.grammar import Words
+from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
 from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
-from shardd.commands.speak import Voice, complain, speak
+from shardd.commands.speak import INTERNAL, OK, Voice, complain, speak
 from shardd.core.names import check_principal
 from shardd.core.roles import Access
+from shardd.core.wire import printable
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
 from shardd.storage.access import PublicKey
 from shardd.storage.serverdir import ServerDir
@@ -49,6 +50,11 @@ class Shell:
         except SharddError as error:
             complain(error, voice, reach, as_json=False)
             return GIT_REFUSED if is_git(asked) else error.exit_status
+        except Exception as error:
+            voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
+            return INTERNAL
+        from shardd.commands.catalogue import run_on, server_grammar  # not for git, which should start at once
+
         context = Context(
             server=server,
             principal=self.name,
@@ -77,7 +83,7 @@ class AuthorizedKeys:
     user: str | None
     key: str | None
 
-    def list(self, server: ServerDir) -> Answer:
+    def lines(self, server: ServerDir) -> Sequence[str]:
         """Lines of authorized_keys(5). Rejected, with no line at all, for an OS user who does not own the directory."""
         _owned(server)
         if self.user is not None:
@@ -94,8 +100,27 @@ class AuthorizedKeys:
             for key in keys
             if registered.get(key.fingerprint) == name and self.key in (None, key.fingerprint, key.blob)
         ]
-        lines = [f"{_options(server, name, key)} {key.algorithm} {key.blob}" for name, key in found]
-        return Answer(lines, list(lines))
+        return [f"{_options(server, name, key)} {key.algorithm} {key.blob}" for name, key in found]
+
+
+def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
+    """Run one of the two against the directory; the exit status. Apart from other commands, as a login waits for it."""
+    parser = new_parser("shardd", "For OpenSSH's sshd.")
+    add(Words(parser))
+    try:
+        command = parse(parser, words).command
+    except HelpAsked as asked:
+        voice.out(asked.text.rstrip("\n"))
+        return OK
+    if directory is None:
+        raise Misuse("which server?", "name its directory with `--dir DIR`")
+    server = ServerDir(Path(directory))
+    if isinstance(command, Shell):
+        return command.serve(server, voice)
+    if isinstance(command, AuthorizedKeys):
+        for line in command.lines(server):
+            voice.out(line)
+    return OK
 
 
 def add(words: Words) -> None:

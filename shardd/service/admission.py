@@ -23,8 +23,9 @@ class Admission:
         self._settings = settings
         self._addresses: Counter[str] = Counter()
         self._sessions = 0
-        self._none_left = asyncio.Event()
-        self._none_left.set()
+        self._no_session, self._no_connection = asyncio.Event(), asyncio.Event()
+        self._no_session.set()
+        self._no_connection.set()
         self.left = asyncio.Event()
 
     @property
@@ -46,11 +47,14 @@ class Admission:
         if self._addresses[address] >= self._settings.max_connections_per_address:
             raise Unavailable(f"too many connections from {address}", _LATER)
         self._addresses[address] += 1
+        self._no_connection.clear()
 
     def disconnect(self, address: str) -> None:
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+        if not self._addresses:
+            self._no_connection.set()
 
     @contextmanager
     def session(self, beside: int) -> Iterator[None]:
@@ -65,13 +69,13 @@ class Admission:
         if beside >= self._settings.max_sessions_per_connection:
             raise Unavailable(f"too many commands run on this connection: {beside}", "open another")
         self._sessions += 1
-        self._none_left.clear()
+        self._no_session.clear()
         try:
             yield
         finally:
             self._sessions -= 1
             if not self._sessions:
-                self._none_left.set()
+                self._no_session.set()
 
     def leave(self) -> None:
         """Let no session begin any more."""
@@ -79,4 +83,8 @@ class Admission:
 
     async def empty(self) -> None:
         """Return once no session runs."""
-        await self._none_left.wait()
+        await self._no_session.wait()
+
+    async def deserted(self) -> None:
+        """Return once there is no connection."""
+        await self._no_connection.wait()

@@ -22,6 +22,7 @@ _THREADS_PER_SESSION = 2
 """A push blocks one for its hooks and one for its git, a command one; they are made as needed."""
 
 _SPARE_THREADS = 32
+_GOODBYE = 1.0  # seconds
 _LAST_WAIT = 5.0
 """Seconds for what was cut off to end by itself."""
 
@@ -68,6 +69,10 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
     if admission.sessions:
         log.warning("cutting off %d sessions that have not finished", admission.sessions)
         service.end_children(signal.SIGTERM)
+    else:
+        # Clients that have heard all that they asked for close the connection by themselves.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(admission.deserted(), _GOODBYE)
     for connection in list(service.connections):
         connection.close()
     await asyncio.wait((empty,), timeout=_LAST_WAIT)

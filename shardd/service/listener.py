@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from shardd.service.connection import Connection
 from shardd.service.session import Service, Session
 from shardd.service.streams import Process
 from shardd.storage.durable import write_atomic
-
-log = logging.getLogger("shardd.ssh")
 
 # dropbear takes only the first of these that it knows to be first here as well.
 _KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"]
@@ -29,18 +26,11 @@ async def listen(service: Service, host: str, port: int) -> asyncssh.SSHAcceptor
 
     async def serve(process: Process) -> None:
         owner = process.get_extra_info("connection").get_owner()
-        status = 1
-        try:
-            if isinstance(owner, Connection) and owner.client is not None:
-                with owner.session() as beside:
-                    status = await Session(service, owner.client, process, beside).run()
-        except (asyncssh.Error, ConnectionError, BrokenPipeError):
-            log.info("a client left")
-        except Exception:
-            log.exception("a session failed")
-            status = 70
-        finally:
-            process.exit(status)
+        if not isinstance(owner, Connection) or owner.client is None:
+            process.exit(1)
+            return
+        with owner.session() as beside:
+            await Session(service, owner.client, process, beside).run()
 
     try:
         return await asyncssh.listen(

@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
+import asyncssh
+
 from shardd.commands.catalogue import run_on, server_grammar
 from shardd.commands.context import Context
 from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
-from shardd.commands.speak import complain, speak
+from shardd.commands.speak import INTERNAL, complain, speak
 from shardd.core.roles import Access, Rights
-from shardd.errors import Rejected, SharddError
+from shardd.errors import Rejected, SharddError, Unavailable
 from shardd.service import relay
 from shardd.service.admission import Admission
 from shardd.service.auth import Identity
-from shardd.service.child import spawn
+from shardd.service.child import Child, RelayEnds, spawn
 from shardd.service.live import LiveAccess
 from shardd.service.streams import ClientInput, ClientVoice, Meter, Process, from_child, to_child
 from shardd.storage.facts import Pusher
@@ -32,6 +34,7 @@ from shardd.storage.settings import Settings
 
 log = logging.getLogger("shardd.session")
 
+_LAST_WORD = 10.0  # seconds that a client may take to close its side of a channel
 _INPUT = 64 * 1024  # bytes read from a client at a time
 
 
@@ -89,20 +92,38 @@ class Session:
         self._beside = beside
         self._loop = asyncio.get_running_loop()
 
-    async def run(self) -> int:
-        """The exit status for the client."""
+    async def run(self) -> None:
+        """Serve it to the very end: until the client has heard the exit status."""
         voice = ClientVoice(self._process, self._loop, self._process.is_closing)
-        asked = self._process.command
         try:
             with self._service.admission.session(self._beside):
-                request = parse_request(asked, self._client.principal)
-                if isinstance(request, GitService):
-                    return await self._git(request)
-                return await asyncio.to_thread(self._command, request, voice)
+                self._process.exit(await self._answer(voice))
+                # The client closes its side when it has read everything: only then is the connection to spare.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._process.wait_closed(), _LAST_WORD)
+        except Unavailable as error:
+            self._process.exit(await self._refused(error, voice))
+
+    async def _answer(self, voice: ClientVoice) -> int:
+        """The exit status, after everything was said."""
+        try:
+            request = parse_request(self._process.command, self._client.principal)
+            if isinstance(request, GitService):
+                return await self._git(request)
+            return await asyncio.to_thread(self._command, request, voice)
         except SharddError as error:
-            with suppress(BrokenPipeError):
-                await asyncio.to_thread(complain, error, voice, self._client.reach, as_json=False)
-            return GIT_REFUSED if is_git(asked) else error.exit_status
+            return await self._refused(error, voice)
+        except (asyncssh.Error, ConnectionError):
+            log.info("%s left early", self._client.principal)
+            return 1
+        except Exception:
+            log.exception("a session failed")
+            return INTERNAL
+
+    async def _refused(self, error: SharddError, voice: ClientVoice) -> int:
+        with suppress(BrokenPipeError):
+            await asyncio.to_thread(complain, error, voice, self._client.reach, as_json=False)
+        return GIT_REFUSED if is_git(self._process.command) else error.exit_status
 
     def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
         try:
@@ -141,11 +162,18 @@ class Session:
             extra={"SHARDD_RELAY": "1"} if request.pushing else {},
         )
         child, ends = spawn(prepared.arguments, prepared.environment, relay=request.pushing)
-        self._service.children.add(child.pid)
         log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
+        self._service.children.add(child.pid)
+        try:
+            return await self._join(child, ends, prepared.repository, request.repo)
+        finally:
+            self._service.children.discard(child.pid)
+
+    async def _join(self, child: Child, ends: RelayEnds | None, path: Path, repo: str) -> int:
+        """Join a running git to the client, and its hooks to us, to its end; its exit status."""
         served: asyncio.Future[bool] | None = None
         if ends is not None:
-            receiver = self._receiver(prepared.repository, request.repo)
+            receiver = self._receiver(path, repo)
             served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers)
         meter = Meter()
         incoming = asyncio.create_task(to_child(self._process, child.stdin, meter))
@@ -153,12 +181,11 @@ class Session:
             from_child(child.stdout, self._process.stdout), from_child(child.stderr, self._process.stderr)
         )
         status = await child.wait()
-        self._service.children.discard(child.pid)
         incoming.cancel()
         await asyncio.gather(incoming, return_exceptions=True)
         hooks_ran = served is not None and await served
         limit = self._service.settings.max_pack_bytes
-        if request.pushing and not hooks_ran and meter.count > limit:
+        if ends is not None and not hooks_ran and meter.count > limit:
             # No hook was run: git has refused it by receive.maxInputSize, in its own words.
             raise Rejected("too-large", f"a pack holds at most {limit} bytes", "push the events in several steps")
         return status

@@ -164,17 +164,36 @@ def test_authorized_keys_says_nothing_when_in_doubt(server: OpenSsh) -> None:
     assert os.getuid() == server.root.stat().st_uid
 
 
-def test_a_local_shell_is_no_way_around(garden: Garden, server: OpenSsh, tmp_path: Path) -> None:
+def local_shell(server: OpenSsh, name: str, asked: str) -> Result:
+    """The forced command, as sshd would start it."""
+    words = [*SHARDD, "--dir", str(server.root), "shell", name]
+    return run(words, cwd=server.home, env=surroundings(server.home, {"SSH_ORIGINAL_COMMAND": asked}))
+
+
+def test_a_retired_name_that_a_hand_written_line_still_names(server: OpenSsh, garden: Garden) -> None:
+    access = server.root / "access.toml"
+    good = access.read_text()
+    access.write_text(f'retired = ["bob"]\n{good}')
+    try:
+        assert "bob was retired" in local_shell(server, "bob", "whoami").stderr
+        assert local_shell(server, "bob", f"git-upload-pack {garden.repo}.git").status == 128
+        assert " shell bob " not in authorized_keys(server).must().stdout
+        access.unlink()
+        refused = local_shell(server, "alice", "whoami")
+        assert (refused.ok, refused.stdout) == (False, "")
+    finally:
+        access.write_text(good)
+
+
+def test_a_local_shell_is_no_way_around(server: OpenSsh) -> None:
     """SHARDD_PRINCIPAL counts for the owner alone, and the forced command runs for nobody else."""
     if os.getuid() != 0:
         pytest.skip("only root can become somebody else")
-    words = [*SHARDD, "--dir", str(server.root), "shell", "alice"]
-    env = surroundings(tmp_path, {"SSH_ORIGINAL_COMMAND": "whoami"})
-    assert "alice" in run(words, cwd=tmp_path, env=env).must().stdout
+    assert "alice" in local_shell(server, "alice", "whoami").must().stdout
     owner = server.root.stat()
     os.chown(server.root, 65534, 65534)
     try:
-        refused = run(words, cwd=tmp_path, env=env)
+        refused = local_shell(server, "alice", "whoami")
         assert refused.status == 3
         assert "does not belong to the user" in refused.stderr
     finally:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from shardd.commands.context import Context
+from shardd.commands.leases import Acquire
+from shardd.core.names import Address
+from shardd.core.roles import Access
+from shardd.errors import Rejected
+from shardd.storage.serverdir import ServerDir
 from tests.e2e.conftest import begin
 from tests.e2e.harness import Actor, Server
 from tests.e2e.test_ssh_auth import multiplexed
@@ -83,6 +90,26 @@ def test_what_an_interrupted_retirement_left_is_mended(server: Server, garden: s
     assert f"revoked the lease of {garden}" in carol.ssh("principal retire alice")
     assert not (server.root / "keys" / "alice.pub").exists()
     assert "alice =" not in access.read_text()
+
+
+def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden: str) -> None:
+    """The acquirer looked up its rights before the retirement, and comes to the lock after it looked for leases."""
+    directory = ServerDir(server.root)
+    before = directory.access.load().access
+    looks = iter([before, before])
+
+    def granted() -> Access:
+        found = next(looks, None)
+        if found is None:
+            directory.access.retire("alice")
+            found = directory.access.load().access
+        return found
+
+    context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    with pytest.raises(Rejected, match="alice was retired"):
+        Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
+    shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
+    assert (shown["holder"], shown["epoch"]) == (None, 2)
 
 
 def test_who_may_retire_whom(server: Server, garden: str, alice: Actor, carol: Actor) -> None:

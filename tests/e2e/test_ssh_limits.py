@@ -173,6 +173,13 @@ def test_odd_commands(server: Server, alice: Actor, command: str) -> None:
     assert "internal error" not in said
 
 
+def test_a_command_that_is_not_utf8(server: Server, alice: Actor) -> None:
+    refused = alice.try_ssh("whoami \udcff\udcfe")
+    assert not refused.ok
+    assert "internal error" not in refused.stderr
+    assert alice.try_ssh("whoami").ok
+
+
 def test_an_idle_connection_is_closed(server: Server, alice: Actor, garden: Garden) -> None:
     async def idle(conn: asyncssh.SSHClientConnection) -> None:
         # A session that is quiet for longer than that keeps it open.
