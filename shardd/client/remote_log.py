@@ -23,10 +23,10 @@ import msgspec
 from shardd.client.address import parse_url
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
-from shardd.core.event import Data, Draft, Event, Head, format_time, parse_time
+from shardd.core.event import Draft, Event, Head, format_time, parse_time
 from shardd.core.names import check_repo, check_space
 from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, SharddError, Unavailable
-from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
+from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 
 if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 30.0  # seconds to connect, and to be silent for
 
 
-class RemoteLog:
+class RemoteLog(DraftingLog):
     """A DecisionLog over the repo that `url` names, like `ssh://host:2222/garden.git`. Spaces are created by an admin.
 
     take_lease: take a free lease for each append alone; otherwise the principal must hold it
@@ -64,11 +64,10 @@ class RemoteLog:
         ]
         self._key = key
         self._known_hosts = known_hosts
-        self._clock = clock
-        self._ids = ids
+        super().__init__(clock, ids)
         self._lock = threading.RLock()
         self._client: SSHClient | None = None
-        self._me: str | None = None
+        self._known_as: str | None = None
 
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
@@ -82,30 +81,6 @@ class RemoteLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def append(
-        self,
-        space: str,
-        type: str,
-        data: Data | None = None,
-        *,
-        subject: str | None = None,
-        actor: str | None = None,
-        id: str | None = None,
-        time: datetime | None = None,
-        expected: Expected = None,
-    ) -> Event:
-        one = draft(
-            type,
-            data,
-            subject=subject,
-            actor=actor or self._principal(),
-            id=id,
-            time=time,
-            now=self._clock,
-            ids=self._ids,
-        )
-        return self.append_many(space, [one], expected=expected)[0]
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         drafts = list(events)
@@ -134,11 +109,11 @@ class RemoteLog:
     def _label(self, space: str) -> str:
         return f"{self._repo}/{check_space(space)}"
 
-    def _principal(self) -> str:
-        if self._me is None:
+    def _me(self) -> str:
+        if self._known_as is None:
             (value,) = self._ask(["whoami"])
-            self._me = str(value["principal"])
-        return self._me
+            self._known_as = str(value["principal"])
+        return self._known_as
 
     def _ask(self, words: list[str], stdin: bytes = b"") -> list[dict[str, Json]]:
         """The values that a command answers with; the error that it answers with instead is raised."""

@@ -13,11 +13,10 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from shardd.core.append import Expected
-from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.event import Draft, Event, Head
 from shardd.core.importing import Imported, chain
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
@@ -30,14 +29,14 @@ from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.embedded import is_bare, is_embedded, prepare
 from shardd.storage.facts import LOCAL, Pusher
 from shardd.storage.importing import import_events, measure
-from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
+from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 from shardd.storage.repository import Repository
 from shardd.storage.serverdir import ServerDir
 
 REMOTE = "refs/remotes/origin/spaces/"
 
 
-class GitLog:
+class GitLog(DraftingLog):
     """A DecisionLog over the repository at `repo`. Any number of handles, in any number of processes, may share one.
 
     principal: append as this principal, who must hold the lease like anybody else. None: append as `local`, for which
@@ -49,8 +48,7 @@ class GitLog:
     ) -> None:
         self._path = Path(repo).resolve()
         self._principal = None if principal is None else check_principal(principal)
-        self._clock = clock
-        self._ids = ids
+        super().__init__(clock, ids)
         self._clone: Path | None = None
         if self._path.exists() and not is_bare(self._path):
             git_dir = self._path / ".git"
@@ -58,29 +56,8 @@ class GitLog:
                 raise Misuse(f"{repo} is not a git repository", "name a bare repo, a clone, or a path that is free")
             self._clone = git_dir
 
-    def append(
-        self,
-        space: str,
-        type: str,
-        data: Data | None = None,
-        *,
-        subject: str | None = None,
-        actor: str | None = None,
-        id: str | None = None,
-        time: datetime | None = None,
-        expected: Expected = None,
-    ) -> Event:
-        one = draft(
-            type,
-            data,
-            subject=subject,
-            actor=actor or self._principal or _os_user(),
-            id=id,
-            time=time,
-            now=self._clock,
-            ids=self._ids,
-        )
-        return self.append_many(space, [one], expected=expected)[0]
+    def _me(self) -> str:
+        return self._principal or _os_user()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         drafts = list(events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time as _time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
@@ -85,3 +86,42 @@ def draft(
         id=ids() if id is None else id,
         time=now() if time is None else time.astimezone(UTC),
     )
+
+
+class DraftingLog(ABC):
+    """What every DecisionLog does alike: one event is drafted, and appended as a batch of one."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+
+    @abstractmethod
+    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]: ...
+
+    @abstractmethod
+    def _me(self) -> str:
+        """Who decides, where the caller does not say."""
+
+    def append(
+        self,
+        space: str,
+        type: str,
+        data: Data | None = None,
+        *,
+        subject: str | None = None,
+        actor: str | None = None,
+        id: str | None = None,
+        time: datetime | None = None,
+        expected: Expected = None,
+    ) -> Event:
+        one = draft(
+            type,
+            data,
+            subject=subject,
+            actor=self._me() if actor is None else actor,
+            id=id,
+            time=time,
+            now=self._clock,
+            ids=self._ids,
+        )
+        return self.append_many(space, [one], expected=expected)[0]

@@ -6,16 +6,15 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
 from shardd.core.codec import decode_event, genesis_oid
-from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.event import Draft, Event, Head
 from shardd.core.importing import Imported, chain, twice
 from shardd.core.jsonl import Numbered
 from shardd.core.names import check_space
 from shardd.errors import Rejected, SharddError
-from shardd.storage.log import Clock, Ids, draft, new_id, utc_now
+from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 
 
 @dataclass(slots=True)
@@ -59,39 +58,17 @@ class MemorySpace:
         self.commits.append((oid, raw))
 
 
-class MemoryLog:
+class MemoryLog(DraftingLog):
     """A DecisionLog that lives as long as the object. Always its own holder; safe to share between threads."""
 
     def __init__(self, *, actor: str = "local", clock: Clock = utc_now, ids: Ids = new_id) -> None:
         self._actor = actor
-        self._clock = clock
-        self._ids = ids
+        super().__init__(clock, ids)
         self._spaces: dict[str, MemorySpace] = {}
         self._lock = threading.Lock()
 
-    def append(
-        self,
-        space: str,
-        type: str,
-        data: Data | None = None,
-        *,
-        subject: str | None = None,
-        actor: str | None = None,
-        id: str | None = None,
-        time: datetime | None = None,
-        expected: Expected = None,
-    ) -> Event:
-        one = draft(
-            type,
-            data,
-            subject=subject,
-            actor=actor or self._actor,
-            id=id,
-            time=time,
-            now=self._clock,
-            ids=self._ids,
-        )
-        return self.append_many(space, [one], expected=expected)[0]
+    def _me(self) -> str:
+        return self._actor
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         drafts = list(events)

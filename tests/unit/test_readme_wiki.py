@@ -10,7 +10,12 @@ import pytest
 
 from shardd.core.kinds.default import DEFAULT_KINDS
 
-README = (Path(__file__).parents[2] / "README.md").read_text().partition("## The information space")[2]
+README = (
+    (Path(__file__).parents[2] / "README.md")
+    .read_text()
+    .partition("## The information space")[2]
+    .partition("\n## Operations\n")[0]
+)
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
