@@ -32,6 +32,7 @@ from tests.attack.stage import PEOPLE, REPO, SPACES, Stage, a_draft
 
 Say = Callable[[object], None]
 WAYS = ("ssh", "path", "log")
+DEAR = "openssh"  # each push starts Python four times
 OPERATIONS = 3
 FINE = ("not-holder", "stale-epoch", "non-fast-forward", "duplicate-event")
 
@@ -59,6 +60,7 @@ class Campaign:
                 print(f"seed {self.seed}, round {number}", file=sys.stderr, flush=True)
                 raise
             done += 1
+            self.counts["round"] += 1
         self.stage.check(SPACES, fsck=True)
         return done
 
@@ -68,14 +70,23 @@ class Campaign:
         server_at = ""
         if not self.stage.server.alive or chance.random() < 0.4:
             server_at = f"{self._point('server', chance)}:{chance.randint(1, 2)}" if chance.random() < 0.8 else ""
-            self.stage.server.start({VARIABLE: server_at} if server_at else None)
+            self.stage.open(server={VARIABLE: server_at} if server_at else {})
+        openssh_at = ""
+        dear = self.stage.openssh is not None and chance.random() < 0.5
+        if dear:
+            openssh_at = self._point(DEAR, chance) if chance.random() < 0.6 else ""
+            self.stage.open(openssh={VARIABLE: openssh_at} if openssh_at else {})
         children: list[tuple[str, Child]] = []
         armed: dict[str, str] = {}
         duel = chance.sample(PEOPLE[1:], 2) if chance.random() < 0.5 else []
         for who in PEOPLE:
             way = "ssh" if who in duel else "log" if duel and who == PEOPLE[0] else chance.choice(WAYS)
+            if dear and who == PEOPLE[-1] and who not in duel:
+                way = DEAR
             kill_at = ""
-            if chance.random() < 0.6:
+            if way == DEAR:
+                kill_at = openssh_at
+            elif chance.random() < 0.6:
                 # A hook comes to each point once, a worker of ours to most of them once for each thing it does.
                 kill_at = f"{self._point(way, chance)}:{1 if way == 'path' else chance.randint(1, 2)}"
             worker = Worker(self.stage, who, way, spaces, f"{self.seed}/{number}/{who}", kill_at)
@@ -84,7 +95,7 @@ class Campaign:
                 life = partial(worker.hand_over, duel)
             elif who in duel:
                 life = worker.push_on
-            children.append((who, Child(life, kill_at=kill_at if way != "path" else "")))
+            children.append((who, Child(life, kill_at=kill_at if way in ("ssh", "log") else "")))
             armed[who] = f"{way} at {kill_at.partition(':')[0]}"
         if chance.random() < 0.4:
             time.sleep(chance.random() * 0.5)
@@ -107,7 +118,7 @@ class Campaign:
         if not self.stage.server.alive:
             where = f" at {server_at.partition(':')[0]}" if server_at else ", shot"
             self.counts[f"killed: server{where}"] += 1
-            self.stage.server.start()
+            self.stage.open(server={})
             self.stage.push_goes_through(chance.choice(spaces))
 
     def _note(self, who: str, told: object) -> None:
@@ -184,6 +195,7 @@ class Worker:
                 events = append_drafts(authority, space, [a_draft(self.who)], Pusher(self.who), epoch=epoch)
             for event in events:
                 say(("event", space, event.oid))
+            say(("pushed by log", space))
             return True
         prepared = self.stage.prepare_push(self.who, space, epoch=epoch)
         if prepared is None:
@@ -191,17 +203,21 @@ class Worker:
         options = [f"epoch={epoch}"] if epoch is not None and chance.random() < 0.5 else []
         if chance.random() < 0.4:
             options.append("lease=acquire")
-        if self.way == "ssh":
-            done = self.stage.push(self.who, space, prepared[0], f"{self.stage.server.url}/{REPO}.git", *options)
+        if self.way in ("ssh", DEAR):
+            server = self.stage.openssh if self.way == DEAR else self.stage.server
+            assert server is not None
+            done = self.stage.push(self.who, space, prepared[0], f"{server.url}/{REPO}.git", *options)
         else:
             env = {"SHARDD_PRINCIPAL": self.who, **({VARIABLE: self.kill_at} if self.kill_at else {})}
             done = self.stage.push(self.who, space, prepared[0], str(self.stage.path), *options, **env)
         if done.returncode == 0:
             say(("event", space, prepared[0]))
+            say((f"pushed by {self.way}", space))
         elif "internal error" in done.stderr or "Traceback" in done.stderr:
             say(("failed", space, done.stderr[-1500:]))
-        elif self.way == "path" and self.kill_at and "shardd:" not in done.stderr:
-            say((f"killed: hook at {self.kill_at.partition(':')[0]}", space))
+        elif self.way in ("path", DEAR) and self.kill_at and "shardd:" not in done.stderr:
+            hook = "hook" if self.way == "path" else "hook under sshd"
+            say((f"killed: {hook} at {self.kill_at.partition(':')[0]}", space))
         else:
             say(("refused", space))
         return done.returncode == 0

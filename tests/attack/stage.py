@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from shardd.storage.repository import Repository
 from shardd.storage.serverdir import ServerDir
 from tests.attack.checks import Record
 from tests.e2e.harness import Actor, Server, make_key
+from tests.e2e.openssh import OpenSsh, find_sshd
 
 REPO = "garden"
 SPACES = ("one", "two", "three", "four", "five")
@@ -33,7 +34,23 @@ class Stage:
     server: Server
     path: Path
     actors: dict[str, Actor]
+    openssh: OpenSsh | None = None
     records: dict[str, Record] = field(default_factory=dict)
+
+    def open(self, *, server: Mapping[str, str] | None = None, openssh: Mapping[str, str] | None = None) -> None:
+        """Start one of the two servers, or start it anew; with more of an environment for what decides."""
+        if server is not None:
+            self.server.start(server)
+        if openssh is not None and self.openssh is not None:
+            self.openssh.start(openssh)
+            known = self.server.known_hosts() + self.openssh.known_hosts()
+            for actor in self.actors.values():
+                (actor.home / "known_hosts").write_text(known)
+
+    def close(self) -> None:
+        for server in (self.server, self.openssh):
+            if server is not None and server.alive:
+                server.stop()
 
     def authority(self, repository: Repository) -> EmbeddedAuthority:
         return EmbeddedAuthority(repository, label=REPO, rights=self.rights())
@@ -116,6 +133,9 @@ def build(folder: Path) -> Stage:
         # What the server has, its clients see: saves a fetch before every push.
         (actor.cwd / "objects/info").mkdir(exist_ok=True)
         (actor.cwd / "objects/info/alternates").write_text(f"{path}/objects\n")
+    if find_sshd() is not None:
+        stage.openssh = OpenSsh.beside(server)
+        stage.open(openssh={})
     return stage
 
 

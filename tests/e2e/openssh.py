@@ -29,7 +29,22 @@ def me() -> str:
 class OpenSsh(Server):
     """Stands where the built-in server does elsewhere; the directory is its own."""
 
+    _sessions: Mapping[str, str] = {}
+
+    @classmethod
+    def beside(cls, server: Server) -> OpenSsh:
+        """Another way into the directory of a server that exists; not started yet."""
+        other = cls.__new__(cls)
+        other.root, other.home, other.port = server.root, server.home, 0
+        other.log = server.home / "sshd.log"
+        other._process = None
+        return other
+
     def start(self, env: Mapping[str, str] | None = None) -> OpenSsh:
+        """env: more of an environment for the sessions"""
+        if self._process is not None:
+            self.kill()
+        self._sessions = env or {}
         program = find_sshd()
         assert program is not None
         folder = self.home / "sshd"
@@ -74,6 +89,7 @@ class OpenSsh(Server):
             shipped = shipped.replace(shipped_words, here)
         return (
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {key}\nPidFile none\nUsePAM no\nLogLevel VERBOSE\n"
+            f"{''.join(f'SetEnv {name}={value}' for name, value in self._sessions.items())}\n"
             f"PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n{shipped}"
         )
 
