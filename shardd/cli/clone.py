@@ -25,6 +25,8 @@ class Clone:
         """The clone around the current folder; Misuse if there is none, or it has no remote `origin`."""
         top = git("rev-parse", "--show-toplevel")
         url = git("remote", "get-url", "origin") if top else None
+        if top is not None and url is None:
+            raise Misuse("this repository has no remote `origin`", "run this in a clone of a server's repo")
         if top is None or url is None:
             raise Misuse(
                 "which server?", "run this in a clone, or name one: `--server URL`, or `--dir DIR` on its host"

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shardd.cli.terminal import Terminal
+from shardd.commands.grammar import HelpAsked
 from shardd.errors import Misuse, SharddError
 
 _OPENSSH = frozenset({"shell", "authorized-keys"})
-_HERE = frozenset({"init", "serve", "migrate", "-h", "--help"})
+_HERE = frozenset({"init", "serve", "migrate", "-h", "--help", "help"})
 """What needs no server to be named."""
 
 _LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is that of commands/speak.py."""
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
+    except HelpAsked as asked:
+        print(asked.text, end="")
+        return 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -24,8 +24,10 @@ class HelpAsked(Exception):
 class Parser(argparse.ArgumentParser):
     """Raises instead of printing and leaving: over ssh there is no process to leave."""
 
+    help_word = "--help"
+
     def error(self, message: str) -> NoReturn:
-        raise Misuse(message, f"see `{self.prog} --help`")
+        raise Misuse(message, f"see `{self.prog} {self.help_word}`")
 
     def print_help(self, file: object = None) -> None:
         raise HelpAsked(self.format_help())
@@ -58,12 +60,15 @@ class Parsed:
 
 
 def new_parser(prog: str, description: str) -> Parser:
-    return Parser(prog=prog, description=description, allow_abbrev=False)
+    parser = Parser(prog=prog, description=description, allow_abbrev=False)
+    parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
+    return parser
 
 
 def parse(parser: Parser, words: Sequence[str]) -> Parsed:
     """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
-    said = vars(parser.parse_args(list(words)))
+    asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
+    said = vars(parser.parse_args(asked))
     make = said["make"]
     return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
 

@@ -57,7 +57,7 @@ class GitRun:
 def parse_request(asked: str | None, principal: str) -> GitService | Sequence[str]:
     """The git service, or the words of a command; Misuse or Rejected if it is neither. asked: None for a shell."""
     if asked is None:
-        raise Misuse(f"hello {principal}; this is shardd {VERSION}, and there is no shell", "see `shardd --help`")
+        raise Misuse(f"hello {principal}; this is shardd {VERSION}, and there is no shell", "see `shardd help`")
     if len(asked) > _LONGEST:
         raise Misuse(f"a command has at most {_LONGEST} characters", "give long input on standard input")
     try:
@@ -67,7 +67,7 @@ def parse_request(asked: str | None, principal: str) -> GitService | Sequence[st
     if len(words) >= 2 and words[0] == "git":
         words = [f"git-{words[1]}", *words[2:]]
     if not words:
-        raise Misuse("an empty command", "see `shardd --help`")
+        raise Misuse("an empty command", "see `shardd help`")
     if words[0] not in _SERVICES:
         return words
     if len(words) != 2:

@@ -276,7 +276,7 @@ def not_holder(
     if lease is None:
         how = "" if ended is Ended.FIRST else f" (the last one {_ENDINGS[ended]})"
         message = f"nobody holds the lease of {label}{how}"
-        remedy = f"run `shardd lease acquire {label}`, then push again"
+        remedy = f"run `shardd lease acquire {label}`, then try again"
     else:
         left = lease.left(now)
         message = f"{lease.holder} holds the lease of {label} (epoch {lease.epoch}, {left_text(left)} left)"

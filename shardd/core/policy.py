@@ -358,7 +358,7 @@ def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str
             f"run `git config user.name {principal}`, then `git commit --amend --allow-empty --reset-author --no-edit`"
         )
     else:
-        mend = f"amend the commit to say `Actor: {principal}`"
+        mend = f"run `git commit --amend --allow-empty`, and write `Actor: {principal}`"
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
 
 

@@ -64,7 +64,8 @@ def resolve(log: DecisionLog, space: str, point: Point) -> int:
         head = log.head(space)
         newest = 0 if head is None else head.seq
         if not 0 <= point <= newest:
-            raise Misuse(f"there is no seq {point} in {space}: its head is {newest}")
+            message = f"there is no seq {point} in {space}: its head is {newest}"
+            raise Misuse(message, "in a clone, `git fetch` brings in what is newer")
         return point
     found = [event.seq for event in log.events(space) if event.oid.startswith(point)]
     if len(found) == 1:

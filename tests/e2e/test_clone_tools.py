@@ -239,3 +239,27 @@ def test_wrong_words_and_wrong_places_are_explained(alice: Actor, garden: Garden
 def test_hooks_are_executable_in_the_checkout() -> None:
     for path in (Path(__file__).parents[2] / "hooks").iterdir():
         assert path.stat().st_mode & stat.S_IXUSR
+
+
+def test_another_author_of_an_amended_event_becomes_its_actor(ready: Garden, alice: Actor) -> None:
+    alice.git("config", "user.name", "eve")
+    alice.event("note")
+    ready.refuses("forged-actor", alice, says=["by 'eve'"])
+    alice.git("config", "user.name", "alice")
+    alice.git("commit", "--quiet", "--amend", "--allow-empty", "--reset-author", "--no-edit")
+    assert "Actor: alice" in alice.git("log", "-1", "--format=%B")
+    alice.push()
+
+
+def test_where_the_space_stands_among_the_words(ready: Garden, alice: Actor) -> None:
+    alice.ssh(f"lease release {ready}")
+    shardd(alice, "append", "--take-lease", "page.bound", "Home", "--body", '{"page": "Home"}').must()
+    shardd(alice, "append", "--json", "--take-lease", "note").must()
+    assert json.loads(shardd(alice, "lease", "acquire", "whynot", "--ttl", "60", "--json").must().stdout)["epoch"] == 4
+    assert "alice" in shardd(alice, "lease", "show", "--json", str(ready)).must().stdout
+    for words in (("append", "--help"), ("import", "--help"), ("help",), ("help", "lease")):
+        assert "usage: " in shardd(alice, *words).must().stdout
+    assert "usage: " in alice.ssh("help")
+    assert "` help`" not in alice.denied("usage", "frob", says=["help`"]).stderr
+    alice.git("switch", "--quiet", "--orphan", "drafts")
+    assert "which space?" in shardd(alice, "lease", "show").stderr
