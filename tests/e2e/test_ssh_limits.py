@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -277,6 +278,24 @@ def own_server(keys: dict[str, Path], tmp_path: Path) -> Iterator[Callable[[str]
         yield make
 
 
+def test_a_client_that_answers_no_more_is_given_up(
+    own_server: Callable[[str], Server], keys: dict[str, Path], tmp_path: Path
+) -> None:
+    """A stopped ssh stands in line for a lease. It leaves keep-alives unanswered, and loses its place."""
+    server = own_server("keepalive-seconds = 1\nkeepalive-count = 1\n")
+    alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
+    bob = Actor("bob", keys["bob"], tmp_path / "bob", server)
+    garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+    alice.acquire(garden)
+    words = [*bob.ssh_words, "-p", str(server.port), "127.0.0.1", f"lease acquire {garden} --wait 600"]
+    with process(words, bob) as waiting:
+        wait_until(lambda: alice.ssh_json(f"lease show {garden}")["waiting"] == ["bob"], "bob waits")
+        time.sleep(2.5)  # answering, it stays for longer than the silence that is borne
+        assert alice.ssh_json(f"lease show {garden}")["waiting"] == ["bob"]
+        waiting.send_signal(signal.SIGSTOP)
+        wait_until(lambda: alice.ssh_json(f"lease show {garden}")["waiting"] == [], "bob is given up")
+
+
 def slow_hook(server: Server, began: Path, go: Path) -> None:
     """A site's own hook that holds a push up until it is told to go."""
     folder = server.root / "site-hooks"
@@ -350,6 +369,7 @@ def test_a_push_that_takes_too_long_is_cut_off(
     assert not results[0].ok
     assert garden.subjects() == []
     assert "cutting off 1 sessions" in server.log.read_text()
+    assert "hang" not in server.log.read_text()
     (server.root / "site-hooks" / "pre-receive").unlink()
     server.start()
     alice.push()
