@@ -62,7 +62,7 @@ class OpenSsh(Server):
                 # sshd starts itself anew by its path, so it must be absolute.
                 self._process = subprocess.Popen(
                     [program, "-D", "-e", "-f", str(configuration)],
-                    env=surroundings(self.home, env),
+                    env=surroundings(self.home),
                     stdin=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,
