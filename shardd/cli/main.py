@@ -1,6 +1,6 @@
 """`shardd`: where a command goes, from where it is called.
 
-    init, serve, migrate    here, and demo
+    init, serve, restore    here; so are migrate and demo
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
     in a clone              from what was fetched, or to the server of its remote, over ssh
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from shardd.cli.terminal import Terminal
 from shardd.errors import Misuse, SharddError
 
-_HERE = frozenset({"init", "serve", "migrate", "-h", "--help"})
+_HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help"})
 """What needs no server to be named."""
 
 _LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
