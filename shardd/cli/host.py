@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shardd.cli import migrate, openssh
 from shardd.cli.progress import open_input
+from shardd.commands import upkeep
 from shardd.commands.answer import Answer
 from shardd.commands.catalogue import add_all, run_on
 from shardd.commands.context import Context
@@ -55,10 +56,13 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     openssh.add(choices)  # for the help: main.py has them served elsewhere
     add_all(choices)
     migrate.add(choices)
+    upkeep.add(choices)
 
     def run_one(command: object) -> Answer:
         if isinstance(command, Init):
             return _init(command)
+        if isinstance(command, upkeep.Restore):
+            return command.bring()
         if isinstance(command, migrate.Migrate):
             return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
         server = _server(directory)

@@ -21,7 +21,7 @@ from shardd.commands.grammar import HelpAsked
 from shardd.errors import Misuse, SharddError
 
 _OPENSSH = frozenset({"shell", "authorized-keys"})
-_HERE = frozenset({"init", "serve", "migrate", "-h", "--help", "help"})
+_HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"})
 """What needs no server to be named."""
 
 _LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})

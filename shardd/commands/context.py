@@ -58,6 +58,11 @@ class Context:
         if not self.operator:
             self.access().require(self.me(), role, repo, space)
 
+    def require_operator(self) -> None:
+        """Nothing if the caller may write the server's files, else Rejected."""
+        if not self.operator:
+            raise Rejected("not-permitted", "this is for whoever runs the server", "run it on its host, without `--as`")
+
     def require_admin(self) -> None:
         if not self.operator:
             self.access().require_admin(self.me())

@@ -246,10 +246,16 @@ class AccessFiles:
             write_atomic(self._toml, changed.encode())
 
     @contextmanager
-    def _editing(self) -> Iterator[Snapshot]:
-        """Nobody else edits meanwhile; what stands there must read, or the edit is refused."""
+    def still(self) -> Iterator[None]:
+        """No other command edits the files meanwhile."""
         with (self._root / ".access.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _editing(self) -> Iterator[Snapshot]:
+        """Nobody else edits meanwhile; what stands there must read, or the edit is refused."""
+        with self.still():
             yield self.load()
 
     def _access(self) -> Access:

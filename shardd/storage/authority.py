@@ -212,6 +212,15 @@ class Held:
         now = self._clock().time
         return Standing(space, self._authority.head(space), observe(record.tenancy, now), record.frozen, now)
 
+    def refs(self, space: str) -> dict[str, str]:
+        """Where the log and the journal of its leases stand."""
+        found = {ref: self._repository.read_ref(ref) for ref in (space_ref(space), lease_ref(space))}
+        return {ref: oid for ref, oid in found.items() if oid is not None}
+
+    def record(self, space: str) -> Record:
+        """All that is remembered of the space's leases."""
+        return self._records[space]
+
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._authority.existing(space)
         mark = self._clock()

@@ -20,7 +20,7 @@ from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relati
 from shardd.core.roles import Rights
 from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.storage.index import EventIndex
-from shardd.storage.repository import NEAR, Repository, first_parent
+from shardd.storage.repository import NEAR, PLAIN_REFS, Repository, first_parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +277,4 @@ def claimed_ids(commits: Sequence[Candidate]) -> list[str]:
 
 def _plain_patterns(place: Place) -> list[str]:
     """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
-    if not place.repository.git.ask("config", "--get-regexp", "^shardd\\.plainrefs$"):
-        return []
-    return place.repository.git.run("config", "--get-all", "shardd.plainRefs").decode().split()
+    return [word for value in place.repository.git.values(PLAIN_REFS) for word in value.split()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ class Git:
         done = self._run(arguments, stdin, pass_fds)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-            raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
+            raise Unavailable(f"git {_command(arguments)} failed on {self.path}: {said}", "run `shardd doctor`")
         return done.stdout
 
     def ask(self, *arguments: str) -> bool:
@@ -95,6 +96,27 @@ class Git:
             said = done.stderr.decode(errors="replace").strip()
             raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
         return done.returncode == 0
+
+    def values(self, name: str) -> list[str]:
+        """All values of a setting of the repository's configuration, in order."""
+        if not self.ask("config", "--local", "--get-all", name):
+            return []
+        return self.run("config", "--local", "--get-all", name).decode().splitlines()
+
+    def fetch(self, source: Path, refspecs: Iterable[str]) -> None:
+        """Fetch from a repository on this machine, `OID:REF` each; all refs move, or none. Unavailable if git refuses.
+
+        The objects are checked on their way (git-fsck(1)), and that they are complete.
+        """
+        trust = ["-c", "safe.directory=*"]  # who owns the files is for the file system to say
+        serve = shlex.join([executable(), *trust, "-c", "uploadpack.allowAnySHA1InWant=true", "upload-pack"])
+        still = ["--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+        self.run(
+            *trust,
+            *("-c", "fetch.fsckObjects=true"),
+            *("fetch", "--atomic", *still, "--stdin", "--upload-pack", serve, str(source)),
+            stdin="".join(f"{refspec}\n" for refspec in refspecs).encode(),
+        )
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         return self.ask("merge-base", "--is-ancestor", older, newer)
@@ -166,6 +188,14 @@ class Git:
             pass_fds=tuple(pass_fds),
             check=False,
         )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The word after the settings."""
+    words = list(arguments)
+    while words[0] == "-c":
+        del words[:2]
+    return words[0]
 
 
 def _update_line(move: RefMove) -> str:

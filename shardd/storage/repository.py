@@ -30,6 +30,9 @@ STATE = "shardd"
 PACKED = 100
 """From so many on, objects are written as one pack: one sync in place of one each."""
 
+PLAIN_REFS = "shardd.plainRefs"
+"""The setting, perhaps repeated, of patterns of refs that a repo leaves to git."""
+
 NEAR = 64
 """Up to so many commits are read in this process; beyond, starting git pays off."""
 

@@ -81,7 +81,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class Server:
     """A server's directory at `root`, and `shardd serve` over it on a free port that it keeps over restarts."""
 
-    def __init__(self, root: Path, admin: Path) -> None:
+    def __init__(self, root: Path, admin: Path | None) -> None:
+        """A new directory with carol, whose key is `admin`, as its admin; None: one that is there."""
         self.root = root
         self.home = root.parent
         self.port = 0
@@ -89,7 +90,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._repos = 0
         # Outside the directory that the operator made, so that nothing of ours lies in it.
-        run_shardd(self.home, "init", str(root), "--admin", "carol", str(admin)).must()
+        if admin is not None:
+            run_shardd(self.home, "init", str(root), "--admin", "carol", str(admin)).must()
 
     @property
     def pid(self) -> int:
