@@ -13,7 +13,7 @@ from shardd.commands.grammar import Parser, Words, integer, seconds
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS, left_text, stamp
-from shardd.core.names import SPACES, Address, check_principal, check_repo
+from shardd.core.names import Address, check_principal, check_repo
 from shardd.core.roles import Role
 from shardd.errors import Rejected
 from shardd.storage.authority import Changed, EmbeddedAuthority
@@ -87,6 +87,7 @@ class Transfer:
     reason: str
 
     def run(self, context: Context) -> Answer:
+        context.require(Role.APPEND, self.address.repo, self.address.space)
         _may_hold(context, self.address, self.name)
         with context.space(self.address, Role.APPEND) as authority:
             ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
@@ -211,7 +212,7 @@ class History:
 
 
 def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
-    return [authority.standing(ref.removeprefix(SPACES)) for ref in authority.place.repository.refs_below(SPACES)]
+    return [authority.standing(space) for space in authority.place.repository.spaces()]
 
 
 def _may_hold(context: Context, address: Address, name: str) -> None:

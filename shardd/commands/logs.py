@@ -27,6 +27,8 @@ from shardd.storage.appending import append_drafts
 from shardd.storage.log import draft
 
 _LONGEST = 1024 * 1024
+_MOST = 8 * 1024 * 1024
+"""Bytes of lines that are appended as one: they are all held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Append:
     take_lease: bool
 
     def run(self, context: Context) -> Answer:
+        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
         if self.atomic and not self.lines:
             raise Misuse("--atomic goes with --lines")
         if self.lines:
@@ -79,8 +82,10 @@ class Append:
     def _all(self, context: Context) -> Iterator[Json]:
         lines: list[Line] = []
         with context.opened("-") as stream:
+            limits, size = context.server.settings().limits, 0
             while raw := stream.readline(_LONGEST):
-                if len(lines) >= context.server.settings().limits.events:
+                size += len(raw)
+                if len(lines) >= limits.events or size > min(limits.pack_bytes, _MOST):
                     raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
                 lines.append(parse_line(raw))
         yield from (value(event) for event in self._append(context, lines))
@@ -88,6 +93,9 @@ class Append:
     def _each(self, context: Context) -> Iterator[Json]:
         with context.opened("-") as stream:
             while raw := stream.readline(_LONGEST):
+                if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
+                    # Where it ends, and the next one begins, would be a guess.
+                    raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
                 if not raw.strip():
                     continue
                 line = None

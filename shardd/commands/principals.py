@@ -10,7 +10,7 @@ from shardd.commands.context import Context
 from shardd.commands.grammar import Words
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, Revoke
-from shardd.core.names import SPACES, check_principal
+from shardd.core.names import check_principal
 from shardd.errors import Rejected
 from shardd.storage.access import Snapshot
 
@@ -114,11 +114,7 @@ def _held(context: Context, name: str) -> Iterator[tuple[str, str]]:
     """Repo and space of each live lease of a principal."""
     for repo in context.server.repo_names():
         with context.authority(repo) as authority:
-            for ref in authority.place.repository.refs_below(SPACES):
-                space = ref.removeprefix(SPACES)
-                lease = authority.standing(space).tenancy.lease
-                if lease is not None and lease.holder == name:
-                    yield repo, space
+            yield from ((repo, space) for space in authority.held_by(name))
 
 
 def add(words: Words) -> None:

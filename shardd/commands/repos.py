@@ -9,7 +9,7 @@ from shardd.commands.context import Context
 from shardd.commands.grammar import Words, integer
 from shardd.core.canonical import Json
 from shardd.core.lease import left_text
-from shardd.core.names import SPACES, Address, check_repo
+from shardd.core.names import Address, check_repo
 from shardd.core.roles import Role
 from shardd.errors import Misuse
 from shardd.storage.facts import Standing
@@ -56,8 +56,8 @@ class SpaceList:
         for repo in [self.repo] if self.repo else list(context.readable()):
             context.require(Role.READ, repo)
             with context.authority(repo) as authority:
-                for ref in authority.place.repository.refs_below(SPACES):
-                    standing = authority.standing(ref.removeprefix(SPACES))
+                for space in authority.place.repository.spaces():
+                    standing = authority.standing(space)
                     facts = _facts(repo, standing)
                     rows.append([text for _, text in facts])
                     values.append(_value(repo, standing))

@@ -23,6 +23,8 @@ SPACES = "refs/heads/spaces/"
 INTENTS = "refs/intents/"
 LEASES = "refs/leases/"
 NOTES = "refs/notes/"
+OURS = (SPACES, INTENTS, LEASES, NOTES, "refs/replace/")
+"""Folders whose refs no configuration leaves to git, however they are named."""
 
 
 def is_id(text: str) -> bool:

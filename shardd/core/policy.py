@@ -17,7 +17,7 @@ from typing import TypeAlias
 from shardd.core.codec import Written, genesis_oid, read_event
 from shardd.core.event import Event, Head
 from shardd.core.lease import Momentary, Tenancy, change, not_holder
-from shardd.core.limits import Limits
+from shardd.core.limits import Limits, commit_too_large
 from shardd.core.names import IntentRef, LeaseRef, NotesRef, Ref, SpaceRef
 from shardd.core.roles import Role, not_permitted
 from shardd.errors import BadEvent, Rejected
@@ -293,11 +293,7 @@ def _events(
     for candidate in space.commits:
         short = candidate.oid[:12]
         if len(candidate.raw) > facts.limits.commit_bytes:
-            raise Rejected(
-                "too-large",
-                f"commit {short} has {len(candidate.raw)} bytes; {facts.limits.commit_bytes} are allowed",
-                "put the bulk elsewhere and let the event point at it",
-            )
+            raise commit_too_large(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
         try:
             written = read_event(candidate.raw, oid=candidate.oid, parent_seq=at.seq)
         except BadEvent as error:

@@ -160,7 +160,9 @@ class AccessFiles:
         with self._editing() as before:
             if principal in before.access.retired:
                 raise Rejected("retired", f"{principal} was retired; a retired name is not given again")
-            owner = before.keys.get(key.fingerprint)
+            # Asked of the files, not of `before`: a revoked key has an owner too.
+            named = ((name, one) for name, keys in self.keys().items() for one in keys)
+            owner = next((name for name, one in named if one.fingerprint == key.fingerprint), None)
             if owner is not None:
                 raise Rejected("exists", f"{key.fingerprint} is already a key of {owner}")
             path = self._keys / f"{principal}.pub"

@@ -26,7 +26,7 @@ from functools import partial
 from typing import Protocol
 
 from shardd.core.codec import genesis
-from shardd.core.event import Head
+from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
 from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
 from shardd.core.limits import Limits
@@ -34,7 +34,7 @@ from shardd.core.names import check_space, lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Rejected
+from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
@@ -134,6 +134,12 @@ class EmbeddedAuthority:
                 return held.standing(space)
         return Standing(space, self.head(space), tenancy, record.frozen, now)
 
+    def held_by(self, principal: str) -> list[str]:
+        """The spaces whose lease the principal holds."""
+        now = read(self._source, self._store.mark()).time
+        leases = [observe(tenancy, now).lease for tenancy in self._store.tenancies()]
+        return sorted(lease.space for lease in leases if lease is not None and lease.holder == principal)
+
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
         repository = self.place.repository
@@ -232,6 +238,8 @@ class Held:
 
     def create(self, space: str, *, seq: int = 0) -> Head:
         """See EmbeddedAuthority.create; needs `creating`."""
+        if not -1 <= seq < MAX_SEQ:
+            raise Misuse(f"a space begins with an event from 0 to {MAX_SEQ}, not {seq + 1}")
         if self._authority.head(space) is not None:
             raise exists_already(self._label(space))
         raw = genesis(space, seq=seq)

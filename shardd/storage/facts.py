@@ -15,9 +15,9 @@ from shardd.core.codec import genesis_oid, read_event
 from shardd.core.event import Head
 from shardd.core.lease import Tenancy
 from shardd.core.limits import Limits
-from shardd.core.names import IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
+from shardd.core.names import OURS, IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
 from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
-from shardd.core.roles import Rights
+from shardd.core.roles import Rights, Role
 from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.storage.index import EventIndex
 from shardd.storage.repository import NEAR, PLAIN_REFS, Repository, first_parent
@@ -96,6 +96,8 @@ def gather(
     standing: Callable[[str], Standing],
 ) -> PushFacts:
     """The facts of a push. standing: how a space stands, looked up with or without its lock."""
+    if len({change.ref for change in changes}) != len(changes):
+        raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
     plain = _plain_patterns(place) if unusual else []
     standings: dict[str, Standing] = {}
@@ -193,35 +195,43 @@ def _change(
 ) -> ChangeFacts:
     ref = classify(change.ref)
     space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
-    current = place.repository.read_ref(change.ref) if change.ref.startswith("refs/") else None
+    left_to_git = isinstance(ref, OtherRef) and any(fnmatch.fnmatchcase(change.ref, pattern) for pattern in plain)
+    left_to_git = left_to_git and not change.ref.startswith(OURS) and ".." not in change.ref
+    # Of a ref that is neither ours nor left to git, nothing is looked up: it is refused by its name.
+    known = left_to_git or not isinstance(ref, OtherRef)
+    current = place.repository.read_ref(change.ref) if known else None
     symbolic = current is not None and current.startswith("ref: ")
     who = pusher.principal
+    role = place.rights.role(who or "", place.label, space)
     facts = None
     fast_forward = False
     if isinstance(ref, SpaceRef) and not symbolic:
         standings[ref.space] = standing(ref.space)
-        facts = _space(place, standings[ref.space], change)
+        # Who may not append is told so whatever was pushed: nothing of it is read.
+        facts = _space(place, standings[ref.space], change, look=role >= Role.APPEND)
+    elif isinstance(ref, NotesRef) and change.new is not None and not place.repository.is_commit(change.new):
+        raise Rejected("bad-event", f"{change.ref}: notes are commits", "write them with `git notes`")
     elif isinstance(ref, NotesRef) and current is not None and change.new is not None and not symbolic:
         fast_forward = place.repository.git.is_ancestor(current, change.new)
     return ChangeFacts(
         change=change,
         ref=ref,
-        role=place.rights.role(who or "", place.label, space),
+        role=role,
         may_import=space is not None and place.rights.may_import(who or "", place.label, space),
         current=current,
         symbolic=symbolic,
-        plain=any(fnmatch.fnmatchcase(change.ref, pattern) for pattern in plain),
+        plain=left_to_git,
         fast_forward=fast_forward,
         space=facts,
     )
 
 
-def _space(place: Place, standing: Standing, change: Change) -> SpaceFacts:
+def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> SpaceFacts:
     relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
     known: Mapping[str, Head] = {}
     head = standing.head
-    if head is not None and change.new is not None:
+    if look and head is not None and change.new is not None:
         relation, commits = relate(place, head, change.new)
         if relation is Relation.EXTENDS:
             known = place.index.find(place.repository, standing.space, head.oid, claimed_ids(commits))
@@ -247,8 +257,8 @@ def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candi
     repository = place.repository
     if not repository.is_commit(new):
         return Relation.NO_COMMIT, ()
-    limit = place.limits.events
-    near, reached = repository.chain(new, head.oid, at_most=NEAR)
+    limit, largest = place.limits.events, place.limits.commit_bytes
+    near, reached = repository.chain(new, head.oid, at_most=NEAR, largest=largest)
     if reached:
         if len(near) > limit:
             return Relation.TOO_LONG, ()
@@ -258,7 +268,7 @@ def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candi
         return Relation.BEHIND, ()
     if not git.is_ancestor(head.oid, new):
         return (Relation.FORKS if git.related(new, head.oid) else Relation.UNRELATED), ()
-    far = [Candidate(oid, raw) for oid, raw in islice(git.commits(new, after=head.oid), limit + 1)]
+    far = [Candidate(oid, raw) for oid, raw in islice(git.commits(new, after=head.oid, largest=largest), limit + 1)]
     if len(far) > limit:
         return Relation.TOO_LONG, ()
     return (Relation.EXTENDS if first_parent(far[0].raw) == head.oid else Relation.MERGES), far

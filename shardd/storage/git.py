@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from shardd.core.limits import commit_too_large
 from shardd.core.names import is_oid
 from shardd.errors import Corrupt, SharddError, Unavailable
 
@@ -132,10 +133,13 @@ class Git:
         lines = "".join(_update_line(move) for move in moves)
         self.run("update-ref", "--stdin", "-z", stdin=f"start\0{lines}prepare\0commit\0".encode(), pass_fds=pass_fds)
 
-    def commits(self, tip: str, *, after: str | None = None, newest: int | None = None) -> Iterator[tuple[str, bytes]]:
+    def commits(
+        self, tip: str, *, after: str | None = None, newest: int | None = None, largest: int | None = None
+    ) -> Iterator[tuple[str, bytes]]:
         """(oid, bytes) along first parents, oldest first, ending with `tip`.
 
         after: leave out this commit and its ancestors; newest: only so many of the newest
+        largest: the bytes that one may have; Rejected `too-large` if one has more
         """
         bounds = [tip] if after is None else [tip, f"^{after}"]
         if newest is not None:
@@ -151,6 +155,8 @@ class Git:
                 if not rest.startswith("commit "):
                     raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
                 size = int(rest[7:])
+                if largest is not None and size > largest:
+                    raise commit_too_large(oid, size, largest)
                 raw = reading.stdout.read(size + 1)[:-1]
                 if len(raw) != size:
                     raise Unavailable(f"git cat-file ended early on {self.path}")

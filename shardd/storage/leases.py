@@ -55,11 +55,15 @@ class LeaseStore:
     def load(self, space: str) -> Record | None:
         """None if nothing was ever written about the space."""
         row = self._look("SELECT tenancy, journal, entry, frozen FROM space WHERE space = ?", space)
-        return None if row is None else self._record(row)
+        return self._record(row[0]) if row else None
+
+    def tenancies(self) -> list[Tenancy]:
+        """Of every space that anything was ever written about."""
+        return [self._record(row).tenancy for row in self._look("SELECT tenancy, journal, entry, frozen FROM space")]
 
     def mark(self) -> Mark | None:
         row = self._look("SELECT boot, uptime, time FROM clock")
-        return None if row is None else Mark(*row)
+        return Mark(*row[0]) if row else None
 
     def save(self, record: Record, mark: Mark) -> None:
         """Both, in one transaction, on disk when this returns."""
@@ -90,15 +94,14 @@ class LeaseStore:
             connection.execute("COMMIT")
         reached(Point.AFTER_STORE)
 
-    def _look(self, query: str, *parameters: str) -> _Row | None:
-        """One row. A file that is missing, or that a crash left without its tables, holds none."""
+    def _look(self, query: str, *parameters: str) -> list[_Row]:
+        """The rows found. A file that is missing, or that a crash left without its tables, holds none."""
         if not self._path.exists():
-            return None
+            return []
         with self._open() as connection:
             if self._version(connection) == 0:
-                return None
-            found: _Row | None = connection.execute(query, parameters).fetchone()
-            return found
+                return []
+            return list(connection.execute(query, parameters))
 
     def _record(self, row: _Row) -> Record:
         tenancy, journal, entry, frozen = row

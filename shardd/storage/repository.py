@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +17,8 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 from dulwich.refs import DiskRefsContainer, Ref
 
-from shardd.core.limits import Limits
-from shardd.core.names import is_oid
+from shardd.core.limits import Limits, commit_too_large
+from shardd.core.names import SPACES, is_id, is_oid
 from shardd.errors import Corrupt, Unavailable
 from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
 from shardd.storage.git import Git, RefMove
@@ -48,6 +49,7 @@ class Repository:
         self._objects = DiskObjectStore(
             where or str(path / "objects"), alternates=more if where else None, fsync_object_files=True
         )
+        self._loose = [Path(folder) for folder in (where, str(path / "objects")) if folder]
         self._refs = DiskRefsContainer(str(path))
 
     def close(self) -> None:
@@ -78,12 +80,25 @@ class Repository:
             raise Corrupt(f"the object {oid} in {self.path} is not a commit", "run `git fsck`")
         return raw
 
+    def header(self, oid: str) -> tuple[str, int] | None:
+        """Kind and size of an object, unread: a few bytes of a pack may spell gigabytes. None if it is missing."""
+        for folder in self._loose:
+            try:
+                with (folder / oid[:2] / oid[2:]).open("rb") as file:
+                    kind, _, size = (
+                        zlib.decompressobj().decompress(file.read(128), 64).partition(b"\0")[0].partition(b" ")
+                    )
+                return kind.decode("ascii"), int(size)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, zlib.error):
+                raise Corrupt(f"the object {oid} in {self.path} does not read", "run `git fsck`") from None
+        said = self.git.run("cat-file", "--batch-check", stdin=f"{oid}\n".encode()).decode().split()
+        return None if said[-1] == "missing" else (said[1], int(said[2]))
+
     def is_commit(self, oid: str) -> bool:
         """Whether `oid` names a commit that is here."""
-        try:
-            return bool(self._objects.get_raw(ObjectID(oid.encode()))[0] == Commit.type_num)
-        except KeyError:
-            return False
+        return (self.header(oid) or ("", 0))[0] == "commit"
 
     def has(self, oid: str) -> bool:
         return ObjectID(oid.encode()) in self._objects
@@ -153,6 +168,11 @@ class Repository:
             raise Corrupt(f"{ref} in {self.path} holds {text[:60]!r}", "restore it from a backup")
         return text
 
+    def spaces(self) -> list[str]:
+        """The spaces of this repo, by name. A branch beside them whose name no space can have is none."""
+        names = (ref.removeprefix(SPACES) for ref in self.refs_below(SPACES))
+        return sorted(name for name in names if is_id(name))
+
     def refs_below(self, prefix: str) -> dict[str, str]:
         """Full names and oids of the refs whose names begin with `prefix` (a folder)."""
         lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
@@ -201,16 +221,21 @@ class Repository:
         with writing(self.path):
             write_atomic(self.path / "HEAD", f"ref: {ref}\n".encode(), mode=0o644)
 
-    def chain(self, newest: str, stop: str | None, *, at_most: int) -> tuple[list[tuple[str, bytes]], bool]:
+    def chain(
+        self, newest: str, stop: str | None, *, at_most: int, largest: int | None = None
+    ) -> tuple[list[tuple[str, bytes]], bool]:
         """(oid, bytes) along first parents from after `stop` up to `newest`, oldest first, and whether `stop` was met.
 
         Without a `stop` the chain is whole when it reaches a root. At most `at_most` commits are looked at.
+        largest: the bytes that one may have; Rejected `too-large` if one has more
         """
         found: list[tuple[str, bytes]] = []
         oid: str | None = newest
         while oid != stop:
             if oid is None or len(found) >= at_most:
                 return found[::-1], False
+            if largest is not None and (size := (self.header(oid) or ("", 0))[1]) > largest:
+                raise commit_too_large(oid, size, largest)
             raw = self.commit(oid)
             found.append((oid, raw))
             oid = first_parent(raw)

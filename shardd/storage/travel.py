@@ -33,16 +33,18 @@ def parse_point(text: str) -> Point:
         return int(word)
     if _ABBREVIATED.match(word.lower()):
         return word.lower()
+    time: datetime | None = None
     try:
-        time = datetime.fromisoformat(word)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
+        said = datetime.fromisoformat(word)
+        time = said.astimezone(UTC) if said.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        pass
+    if time is None:
         raise Misuse(
             f"{text!r} is no point in a log",
             "give a seq like 42, an oid or its first 7 digits, or a time with its zone like 2026-06-15T10:00:00Z",
         )
-    return time.astimezone(UTC)
+    return time
 
 
 def resolve(log: DecisionLog, space: str, point: Point) -> int:

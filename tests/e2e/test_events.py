@@ -256,7 +256,7 @@ def test_the_index_of_ids_is_built_anew_when_it_is_lost(garden: Garden, alice: A
 
 def test_in_somebody_elses_name(garden: Garden, alice: Actor, carol: Actor) -> None:
     alice.event("two", {"a": 1}, "Actor: bob")
-    garden.refuses("forged-actor", alice, says=["is by 'bob', and you are alice", "say `Actor: alice`"])
+    garden.refuses("forged-actor", alice, says=["is by 'bob', and you are alice", "write `Actor: alice`"])
     alice.git("commit", "--quiet", "--amend", "--allow-empty", "--author=bob <bob@example.org>", "-m", "two")
     says = ["is by 'bob', and you are alice", "git config user.name alice", "--reset-author"]
     garden.refuses("forged-actor", alice, says=says)
