@@ -134,6 +134,14 @@ class EmbeddedAuthority:
                 return held.standing(space)
         return Standing(space, self.head(space), tenancy, record.frozen, now)
 
+    def clock(self) -> Mark:
+        """What the lease clock says."""
+        return read(self._source, self._store.mark())
+
+    def agrees(self, space: str, published: str | None) -> bool:
+        """Whether the journal that is published is what is remembered."""
+        return published == (self._store.load(space) or Record(Tenancy(space))).journal
+
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
         repository = self.place.repository

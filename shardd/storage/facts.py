@@ -97,7 +97,7 @@ def gather(
 ) -> PushFacts:
     """The facts of a push. standing: how a space stands, looked up with or without its lock."""
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
-    plain = _plain_patterns(place) if unusual else []
+    plain = plain_patterns(place) if unusual else []
     standings: dict[str, Standing] = {}
     gathered = [_change(place, pusher, change, options, standing, standings, plain) for change in changes]
     now = max((s.now for s in standings.values()), default=0)
@@ -210,7 +210,7 @@ def _change(
         may_import=space is not None and place.rights.may_import(who or "", place.label, space),
         current=current,
         symbolic=symbolic,
-        plain=any(fnmatch.fnmatchcase(change.ref, pattern) for pattern in plain),
+        plain=plainly(change.ref, plain),
         fast_forward=fast_forward,
         space=facts,
     )
@@ -275,6 +275,11 @@ def claimed_ids(commits: Sequence[Candidate]) -> list[str]:
     return found
 
 
-def _plain_patterns(place: Place) -> list[str]:
+def plain_patterns(place: Place) -> list[str]:
     """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
     return [word for value in place.repository.git.values(PLAIN_REFS) for word in value.split()]
+
+
+def plainly(ref: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns leaves this ref to git."""
+    return any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)
