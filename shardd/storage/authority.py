@@ -254,7 +254,7 @@ class Held:
         beginning: Head,
         tip: str,
         pusher: Pusher,
-        epoch: int | None,
+        options: Options,
         *,
         create: bool,
         publish: Callable[[], None],
@@ -264,7 +264,7 @@ class Held:
         create: begin the space as well if nobody has (needs `creating`); publish: puts the commits into the repo
         """
         standing = self.standing(space)
-        facts = import_facts(self._authority.place, pusher, standing, beginning, tip, epoch, create=create)
+        facts = import_facts(self._authority.place, pusher, standing, beginning, tip, options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
@@ -273,7 +273,8 @@ class Held:
             if standing.head is None:
                 self._begin(space, tip)
             else:
-                self._move([RefMove(space_ref(space), beginning.oid, tip)])
+                move = RefMove(space_ref(space), beginning.oid, tip)
+                self._move([*self._take(decision, pusher.principal or ""), move])
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:

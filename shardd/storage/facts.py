@@ -141,7 +141,7 @@ def import_facts(
     standing: Standing,
     beginning: Head | None,
     tip: str | None,
-    epoch: int | None,
+    options: Options,
     *,
     create: bool,
 ) -> PushFacts:
@@ -154,7 +154,7 @@ def import_facts(
     old = beginning or standing.head
     change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
     space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True)
-    return _one_space(terms, pusher, standing, change, space, Options(epoch))
+    return _one_space(terms, pusher, standing, change, space, options)
 
 
 def _one_space(
