@@ -66,6 +66,8 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         if isinstance(command, migrate.Migrate):
             return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
         server = _server(directory)
+        if isinstance(command, upkeep.Doctor):
+            return command.examine(server)  # even where a context could not be made
         context = _context(server, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
 

@@ -86,7 +86,7 @@ def _send(asked: Migrate, target: Place, lines: Iterator[bytes], context: Contex
             assert context is not None
             done = import_lines(context, target, lines, keep_gaps=keep_gaps, dry_run=dry_run)
         case (remote, address):
-            if send(remote, import_words(Import(address, "-", keep_gaps, dry_run, None)), lines) != 0:
+            if send(remote, import_words(Import(address, "-", keep_gaps, dry_run, None, take_lease=True)), lines) != 0:
                 raise Rejected("refused", f"{remote.destination} did not take it", "see what it said above")
             return Answer([], [])  # the server has answered
     return imported(asked.target, done, dry_run=dry_run)

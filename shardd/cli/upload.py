@@ -30,7 +30,7 @@ def run(words: Sequence[str], remote: Remote) -> int:
 
 def import_words(asked: Import) -> list[str]:
     """The words that ask a server for the same, its events to come on standard input."""
-    options = {"--keep-gaps": asked.keep_gaps, "--dry-run": asked.dry_run}
+    options = {"--keep-gaps": asked.keep_gaps, "--dry-run": asked.dry_run, "--take-lease": asked.take_lease}
     epoch = [] if asked.epoch is None else ["--epoch", str(asked.epoch)]
     return ["import", str(asked.address), "-", *(name for name, on in options.items() if on), *epoch]
 

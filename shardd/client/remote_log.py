@@ -12,11 +12,12 @@ import getpass
 import json
 import shlex
 import socket
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
 
@@ -24,14 +25,20 @@ from shardd.client.address import parse_url
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.event import Draft, Event, Head, format_time, parse_time
+from shardd.core.importing import Imported, chain
+from shardd.core.jsonl import Numbered, encode_numbered
+from shardd.core.limits import Limits
 from shardd.core.names import check_repo, check_space
 from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, SharddError, Unavailable
+from shardd.storage.importing import measure
 from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 
 if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
 
 _TIMEOUT = 30.0  # seconds to connect, and to be silent for
+_CHUNK = 256 * 1024
+_ANY = Limits(commit_bytes=2**40)
 
 
 class RemoteLog(DraftingLog):
@@ -89,6 +96,23 @@ class RemoteLog(DraftingLog):
             words += ["--expected", expected if isinstance(expected, str) else f"{expected.seq}:{expected.oid}"]
         return [_event(value) for value in self._ask(words, b"".join(_line(one) for one in drafts))]
 
+    def import_events(
+        self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
+    ) -> Imported:
+        """See storage/transfer.py. Checked here before any of it is sent."""
+        flags = {"--keep-gaps": keep_gaps, "--dry-run": dry_run}
+        words = ["import", self._label(space), "-", *self._options, *(name for name, on in flags.items() if on)]
+        with tempfile.TemporaryFile() as lines:
+            kept = _kept(events, lines, space)
+            expected = measure(chain(space, kept, keep_gaps=keep_gaps, limits=_ANY))  # how large is the server's to say
+            try:
+                self._ask(words, lines, patience=None)
+            except Rejected as error:
+                # The answer to an import that went through may have been lost; its bytes follow from its events.
+                if error.code != "exists" or self.head(space) != expected.head:
+                    raise
+        return expected
+
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
         head = self.head(space)
         if head is None or (after is not None and after >= head.seq):
@@ -115,14 +139,19 @@ class RemoteLog(DraftingLog):
             self._known_as = str(value["principal"])
         return self._known_as
 
-    def _ask(self, words: list[str], stdin: bytes = b"") -> list[dict[str, Json]]:
-        """The values that a command answers with; the error that it answers with instead is raised."""
+    def _ask(
+        self, words: list[str], stdin: bytes | IO[bytes] = b"", *, patience: float | None = _TIMEOUT
+    ) -> list[dict[str, Json]]:
+        """The values that a command answers with; the error that it answers with instead is raised.
+
+        patience: seconds of silence until the server counts as gone; None for as long as the connection lives
+        """
         with self._lock:
             try:
-                status, said, complaint = self._run(words, stdin)
+                status, said, complaint = self._run(words, stdin, patience)
             except (OSError, EOFError, Unavailable):
                 self.close()
-                status, said, complaint = self._again(words, stdin)
+                status, said, complaint = self._again(words, stdin, patience)
         try:
             values = [json.loads(line) for line in said.splitlines()]
         except ValueError:
@@ -133,23 +162,24 @@ class RemoteLog(DraftingLog):
             raise Unavailable(f"{self._address.destination} answered: {complaint.strip() or f'status {status}'}")
         return values
 
-    def _again(self, words: list[str], stdin: bytes) -> tuple[int, str, str]:
+    def _again(self, words: list[str], stdin: bytes | IO[bytes], patience: float | None) -> tuple[int, str, str]:
         try:
-            return self._run(words, stdin)
+            return self._run(words, stdin, patience)
         except (OSError, EOFError) as error:
             self.close()
             raise Unavailable(f"{self._address.destination} could not be reached: {error}") from None
 
-    def _run(self, words: list[str], stdin: bytes) -> tuple[int, str, str]:
+    def _run(self, words: list[str], stdin: bytes | IO[bytes], patience: float | None) -> tuple[int, str, str]:
         from paramiko import SSHException
 
         try:
             transport = self._connection().get_transport()
             if transport is None:
                 raise Unavailable("the connection is closed")
+            transport.set_keepalive(int(_TIMEOUT))
             channel = transport.open_session(timeout=_TIMEOUT)
             with channel:
-                channel.settimeout(_TIMEOUT)
+                channel.settimeout(patience)
                 channel.exec_command(shlex.join([*words, "--json"]))
                 return _converse(channel, stdin)
         except SSHException as error:
@@ -194,7 +224,7 @@ class RemoteLog(DraftingLog):
         return client
 
 
-def _converse(channel: Channel, stdin: bytes) -> tuple[int, str, str]:
+def _converse(channel: Channel, stdin: bytes | IO[bytes]) -> tuple[int, str, str]:
     """Send all, read all: the exit status, standard output and standard error."""
     sender = threading.Thread(target=_send, args=(channel, stdin), daemon=True)
     sender.start()
@@ -209,11 +239,24 @@ def _converse(channel: Channel, stdin: bytes) -> tuple[int, str, str]:
     return channel.recv_exit_status(), said.decode("utf-8", "replace"), complaint.decode("utf-8", "replace")
 
 
-def _send(channel: Channel, stdin: bytes) -> None:
+def _send(channel: Channel, stdin: bytes | IO[bytes]) -> None:
     # A server that has refused already reads no further; what it said is read all the same.
     with contextlib.suppress(OSError):
-        channel.sendall(stdin)
+        if isinstance(stdin, bytes):
+            channel.sendall(stdin)
+        else:
+            stdin.seek(0)  # once more, if this is the second try
+            while chunk := stdin.read(_CHUNK):
+                channel.sendall(chunk)
         channel.shutdown_write()
+
+
+def _kept(events: Iterable[Numbered], lines: IO[bytes], space: str) -> Iterator[Numbered]:
+    """The same events, written to `lines` on the way."""
+    for each in events:
+        lines.write(encode_numbered(each, space))
+        yield each
+    lines.flush()
 
 
 def _ssh_config(host: str) -> dict[str, str | list[str]]:

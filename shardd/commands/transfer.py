@@ -17,6 +17,7 @@ from shardd.core.jsonl import decode_lines, encode_line
 from shardd.core.names import Address, space_ref
 from shardd.core.roles import Role
 from shardd.storage import reading
+from shardd.storage.facts import Options
 from shardd.storage.gitlog import GitLog
 from shardd.storage.importing import import_events
 from shardd.storage.transfer import export_jsonl, lines_of
@@ -31,6 +32,7 @@ class Import:
     keep_gaps: bool
     dry_run: bool
     epoch: int | None
+    take_lease: bool
 
     def run(self, context: Context) -> Answer:
         with context.opened(self.file) as stream:
@@ -38,7 +40,7 @@ class Import:
                 context,
                 self.address,
                 lines_of(stream),
-                epoch=self.epoch,
+                options=Options(self.epoch, self.take_lease),
                 keep_gaps=self.keep_gaps,
                 dry_run=self.dry_run,
             )
@@ -74,7 +76,7 @@ def import_lines(
     address: Address,
     lines: Iterable[bytes],
     *,
-    epoch: int | None = None,
+    options: Options | None = None,
     keep_gaps: bool,
     dry_run: bool,
 ) -> Imported:
@@ -86,7 +88,7 @@ def import_lines(
             address.space,
             decode_lines(lines, address.space),
             context.owner(),
-            epoch=epoch,
+            options=options,
             keep_gaps=keep_gaps,
             create=context.operator,
             dry_run=dry_run,
@@ -123,6 +125,7 @@ def add(words: Words) -> None:
     parser.add_argument("file", metavar="FILE", help="lines of JSON; - for standard input")
     add_import_options(parser)
     parser.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
+    parser.add_argument("--take-lease", action="store_true", help="take the lease, if it is free, for this alone")
     parser = words.command("export", Export, "write a whole log as lines of JSON (CloudEvents)")
     parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="default: standard output")

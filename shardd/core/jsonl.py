@@ -70,18 +70,26 @@ _ONLY_CLOUD = frozenset(("specversion", "source", "sequence", "time", "data"))
 
 def encode_line(event: Event, space: str) -> bytes:
     """The canonical line of an event, newline included."""
+    return _encode(event, event.seq, event.source_epoch if event.epoch is None else event.epoch, space)
+
+
+def encode_numbered(numbered: Numbered, space: str) -> bytes:
+    """Like encode_line, of an event on its way."""
+    return _encode(numbered.draft, numbered.seq, numbered.epoch, space)
+
+
+def _encode(event: Event | Draft, seq: int, epoch: int | None, space: str) -> bytes:
     line: dict[str, Json] = {
         "actor": event.actor,
         "id": event.id,
-        "sequence": f"{event.seq:016d}",
-        "source": _source(space),
+        "sequence": f"{seq:016d}",
+        "source": f"spaces/{space}",
         "specversion": "1.0",
         "time": format_time(event.time),
         "type": event.type,
     }
     if event.data:
         line["data"] = cast("Json", event.data)
-    epoch = event.source_epoch if event.epoch is None else event.epoch
     if epoch is not None:
         line["epoch"] = str(epoch)
     if event.subject is not None:
@@ -191,7 +199,3 @@ def _number(line: Mapping[str, Json], key: str) -> int:
     if type(value) is not int or not 0 <= value <= MAX_SEQ:
         raise BadEvent(key, f"{value!r:.60} is not an integer from 0 to 2^53 - 1")
     return value
-
-
-def _source(space: str) -> str:
-    return f"spaces/{space}"

@@ -140,6 +140,14 @@ class EmbeddedAuthority:
         leases = [observe(tenancy, now).lease for tenancy in self._store.tenancies()]
         return sorted(lease.space for lease in leases if lease is not None and lease.holder == principal)
 
+    def clock(self) -> Mark:
+        """What the lease clock says."""
+        return read(self._source, self._store.mark())
+
+    def agrees(self, space: str, published: str | None) -> bool:
+        """Whether the journal that is published is what is remembered."""
+        return published == (self._store.load(space) or Record(Tenancy(space))).journal
+
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
         repository = self.place.repository
@@ -254,7 +262,7 @@ class Held:
         beginning: Head,
         tip: str,
         pusher: Pusher,
-        epoch: int | None,
+        options: Options,
         *,
         create: bool,
         publish: Callable[[], None],
@@ -264,7 +272,7 @@ class Held:
         create: begin the space as well if nobody has (needs `creating`); publish: puts the commits into the repo
         """
         standing = self.standing(space)
-        facts = import_facts(self._authority.place, pusher, standing, beginning, tip, epoch, create=create)
+        facts = import_facts(self._authority.place, pusher, standing, beginning, tip, options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
@@ -273,7 +281,8 @@ class Held:
             if standing.head is None:
                 self._begin(space, tip)
             else:
-                self._move([RefMove(space_ref(space), beginning.oid, tip)])
+                move = RefMove(space_ref(space), beginning.oid, tip)
+                self._move([*self._take(decision, pusher.principal or ""), move])
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:

@@ -99,7 +99,7 @@ def gather(
     if len({change.ref for change in changes}) != len(changes):
         raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
-    plain = _plain_patterns(place) if unusual else []
+    plain = plain_patterns(place) if unusual else []
     standings: dict[str, Standing] = {}
     gathered = [_change(place, pusher, change, options, standing, standings, plain) for change in changes]
     now = max((s.now for s in standings.values()), default=0)
@@ -143,7 +143,7 @@ def import_facts(
     standing: Standing,
     beginning: Head | None,
     tip: str | None,
-    epoch: int | None,
+    options: Options,
     *,
     create: bool,
 ) -> PushFacts:
@@ -156,7 +156,7 @@ def import_facts(
     old = beginning or standing.head
     change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
     space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True)
-    return _one_space(terms, pusher, standing, change, space, Options(epoch))
+    return _one_space(terms, pusher, standing, change, space, options)
 
 
 def _one_space(
@@ -195,7 +195,7 @@ def _change(
 ) -> ChangeFacts:
     ref = classify(change.ref)
     space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
-    left_to_git = isinstance(ref, OtherRef) and any(fnmatch.fnmatchcase(change.ref, pattern) for pattern in plain)
+    left_to_git = isinstance(ref, OtherRef) and plainly(change.ref, plain)
     left_to_git = left_to_git and not change.ref.startswith(OURS) and ".." not in change.ref
     # Of a ref that is neither ours nor left to git, nothing is looked up: it is refused by its name.
     known = left_to_git or not isinstance(ref, OtherRef)
@@ -285,6 +285,11 @@ def claimed_ids(commits: Sequence[Candidate]) -> list[str]:
     return found
 
 
-def _plain_patterns(place: Place) -> list[str]:
+def plain_patterns(place: Place) -> list[str]:
     """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
     return [word for value in place.repository.git.values(PLAIN_REFS) for word in value.split()]
+
+
+def plainly(ref: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns leaves this ref to git."""
+    return any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)

@@ -14,7 +14,7 @@ from shardd.core.jsonl import Numbered
 from shardd.core.policy import Reject, decide
 from shardd.errors import BadEvent, SharddError, Unavailable
 from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.facts import Pusher, import_facts
+from shardd.storage.facts import Options, Pusher, import_facts
 from shardd.storage.packs import PackWriter
 from shardd.storage.seen import SeenIds, Twice
 
@@ -25,7 +25,7 @@ def import_events(
     events: Iterable[Numbered],
     pusher: Pusher,
     *,
-    epoch: int | None = None,
+    options: Options | None = None,
     keep_gaps: bool = False,
     create: bool = False,
     dry_run: bool = False,
@@ -33,11 +33,13 @@ def import_events(
 ) -> Imported:
     """What became of it, durable; or Rejected, BadEvent, Unavailable, and nothing is there.
 
-    epoch: the one the pusher believes in; create: begin the space if nobody has; keep_gaps: see core/importing.py
+    options: the epoch the pusher believes in, and whether to take a free lease for this alone
+    create: begin the space if nobody has; keep_gaps: see core/importing.py
     dry_run: find out all of it, and leave nothing; gone: whether whoever sends the events has left
     """
     place = authority.place
-    _refuse(decide(import_facts(place, pusher, authority.standing(space), None, None, epoch, create=create)))
+    options = options or Options()
+    _refuse(decide(import_facts(place, pusher, authority.standing(space), None, None, options, create=create)))
     commits = chain(space, events, keep_gaps=keep_gaps, limits=place.limits)
     if dry_run:
         return measure(commits)
@@ -58,7 +60,7 @@ def import_events(
         head = Head(last.seq, last.oid)
         with authority.hold([space], creating=create) as held:
             beginning = Head(first.seq, first.oid)
-            _refuse(held.take_over(space, beginning, last.oid, pusher, epoch, create=create, publish=packs.publish))
+            _refuse(held.take_over(space, beginning, last.oid, pusher, options, create=create, publish=packs.publish))
         place.index.adopt(space, head, seen.rows())
     return Imported(count, head)
 

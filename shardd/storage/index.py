@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from shardd.core.codec import decode_event, decode_genesis
 from shardd.core.event import Head
+from shardd.core.names import space_ref
 from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage.clock import SystemTime
 from shardd.storage.repository import Repository, first_parent
@@ -82,6 +83,35 @@ class EventIndex:
                 connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, head.seq, head.oid))
 
         self._ask(store)
+
+    def problem(self, repository: Repository) -> str | None:
+        """What is wrong with the file, if anything is: damaged, or of another history than the repo's refs."""
+        if not self._path.exists():
+            return None
+        try:
+            with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30.0)) as connection:
+                (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if said != "ok":
+                    return f"is damaged: {said}"
+                known = connection.execute("SELECT space, seq, oid FROM head").fetchall()
+                for space, seq, oid in known:
+                    tip = repository.read_ref(space_ref(space))
+                    if tip is None or not repository.is_commit(oid) or not repository.git.is_ancestor(oid, tip):
+                        return f"knows a head of {space} that is none: seq {seq}, {oid[:12]}"
+                    row = connection.execute("SELECT max(seq) FROM event WHERE space = ?", (space,)).fetchone()
+                    if row[0] is not None and row[0] != seq:
+                        return f"has {space} at seq {seq}, and events up to seq {row[0]}"
+        except sqlite3.OperationalError as error:
+            return None if "no such table" in str(error) else f"cannot be read: {error}"
+        except sqlite3.DatabaseError as error:
+            return f"is damaged: {error}"
+        return None
+
+    def reset(self) -> None:
+        """Remove the file; the next question makes it anew."""
+        # The journal goes first: it would be rolled back into the new file.
+        for name in (f"{self._path.name}-journal", self._path.name):
+            self._path.with_name(name).unlink(missing_ok=True)
 
     def _catch_up(self, connection: sqlite3.Connection, repository: Repository, space: str, oid: str) -> Head:
         at = self._at(connection, space)
@@ -154,9 +184,7 @@ class EventIndex:
         try:
             return self._try(question)
         except sqlite3.DatabaseError:
-            # Damaged. The journal goes first: it would be rolled back into the new file.
-            for name in (f"{self._path.name}-journal", self._path.name):
-                self._path.with_name(name).unlink(missing_ok=True)
+            self.reset()  # it is damaged
         try:
             return self._try(question)
         except sqlite3.DatabaseError as error:

@@ -78,8 +78,13 @@ class ServerDir:
     def create_repo(self, repo: str) -> None:
         self.install_hooks()
         path = self.repos / f"{check_repo(repo)}.git"
-        if not create_bare(path, hooks=f"../../hooks/{VERSION}", limits=self.settings().limits):
+        if not create_bare(path, hooks=self.hooks_path, limits=self.settings().limits):
             raise Rejected("exists", f"the repo {repo} exists already")
+
+    @property
+    def hooks_path(self) -> str:
+        """The core.hooksPath of every repo."""
+        return f"../../hooks/{VERSION}"
 
     def install_hooks(self) -> Path:
         """The folder of the hooks of this version, made if need be."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shardd import GitLog, MemoryLog, import_jsonl
+from shardd import GitLog, MemoryLog, Rejected, RemoteLog, import_jsonl, migrate_space
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, Server, run, wait_until
 
 
@@ -176,17 +176,16 @@ def test_the_operator_imports_without_a_lease_and_begins_the_space(server: Serve
     assert as_bob.status == 1 and "no-such-space" in as_bob.stderr
 
 
-def test_a_log_migrates_between_repos_and_servers(
-    garden: Garden, carol: Actor, importer: Actor, tmp_path: Path
-) -> None:
+def test_a_log_migrates_between_repos_and_servers(garden: Garden, bob: Actor, importer: Actor, tmp_path: Path) -> None:
     source = GitLog(tmp_path / "old.git")
     for n in range(30):
         source.append("whynot", "note", {"n": n}, actor="ann")
     old = os.path.relpath(tmp_path / "old.git/whynot", importer.cwd)
 
+    bob.acquire(garden)
     refused = shardd(importer, "migrate", old, f"{garden.server.url}/{garden}")
-    assert refused.status == 1 and "nobody holds the lease" in refused.stderr
-    importer.acquire(garden)
+    assert refused.status == 1 and "bob holds the lease" in refused.stderr
+    bob.ssh(f"lease release {garden}")
     said = shardd(importer, "migrate", old, f"{garden.server.url}/{garden}").must().stdout
     assert said.startswith(f"imported 30 events into {garden}, head 30 ")
     assert garden.head() in said
@@ -225,3 +224,27 @@ def test_a_migration_whose_source_breaks_off_leaves_nothing(garden: Garden, impo
         assert "is no event" in result.stderr
     assert garden.subjects() == []
     assert GitLog(tmp_path / "new.git").head("whynot") is None
+
+
+def test_the_library_imports_over_ssh_and_a_retry_is_answered(garden: Garden, importer: Actor, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(lines(*range(1, 101)))
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(lines(1, 2, 4))
+    with RemoteLog(garden.url, key=importer.key, known_hosts=importer.home / "known_hosts") as far:
+        with pytest.raises(Rejected, match="line 3: seq: 4 comes after 2"):
+            import_jsonl(far, "whynot", broken)
+        foretold = import_jsonl(far, "whynot", path, dry_run=True)
+        assert garden.subjects() == []
+        done = import_jsonl(far, "whynot", path)
+        assert done == foretold == import_jsonl(MemoryLog(), "whynot", path)
+        assert garden.head() == done.head.oid
+        assert import_jsonl(far, "whynot", path) == done, "as if the first answer had been lost"
+        broken.write_bytes(lines(1, 2))
+        with pytest.raises(Rejected, match="has events already") as caught:
+            import_jsonl(far, "whynot", broken)
+        assert caught.value.code == "exists"
+        assert "nobody" in importer.ssh(f"lease show {garden}")
+        near = GitLog(tmp_path / "near.git")
+        assert migrate_space(far, near, "whynot").head.oid == done.head.oid
+    garden.server.host("verify", str(garden)).must()

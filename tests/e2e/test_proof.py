@@ -65,3 +65,9 @@ def test_the_host_knows_whose_signatures_they_are(garden: Garden, alice: Actor, 
     assert shardd(alice, "verify", "--signers", str(signers)).must().stdout.endswith(", 1 signatures: good\n")
     assert mallory.ssh(f"verify {garden}") == said
     assert shardd(alice, "verify", cwd=alice.home).status == 2
+
+
+def test_the_doctor_has_nothing_against_a_server_at_work(garden: Garden, alice: Actor) -> None:
+    grow(garden, alice, 2)
+    assert garden.server.host("doctor").must().stdout == "nothing to complain about\n"
+    assert alice.try_ssh("doctor").status == 2, "it is for the host alone"
