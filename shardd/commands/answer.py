@@ -24,6 +24,11 @@ class Answer:
     live: bool = False
 
 
+def many(count: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def say(line: str, value: Json) -> Answer:
     """One fact."""
     return Answer([printable(line)], [value])

@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from shardd.commands.answer import Answer, say
+from shardd.commands.answer import Answer, many, say
 from shardd.commands.context import Context
 from shardd.commands.grammar import Parser, Words, integer
 from shardd.core.canonical import Json
@@ -98,7 +98,7 @@ def import_lines(
 
 def imported(label: str, done: Imported, *, dry_run: bool) -> Answer:
     head = done.head
-    what = f"{done.events} events into {label}, head {head.seq} {head.oid}"
+    what = f"{many(done.events, 'event')} into {label}, head {head.seq} {head.oid}"
     value: Json = {"space": label, "events": done.events, "seq": head.seq, "oid": head.oid, "dry_run": dry_run}
     return say(f"would import {what}; nothing was written" if dry_run else f"imported {what}", value)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardd.commands.answer import Answer, say
+from shardd.commands.answer import Answer, many, say
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words
 from shardd.core.canonical import Json
@@ -27,9 +27,8 @@ class Backup:
     def run(self, context: Context) -> Answer:
         context.require_operator()
         saved = backup.backup(context.server, Path(self.dest))
-        line = (
-            f"backed up {saved.repos} repos with {saved.spaces} spaces to {self.dest}; {saved.moved} refs had changed"
-        )
+        what = f"{many(saved.repos, 'repo')} with {many(saved.spaces, 'space')}"
+        line = f"backed up {what} to {self.dest}; {many(saved.moved, 'ref')} had changed"
         return say(line, {"dest": self.dest, "repos": saved.repos, "spaces": saved.spaces, "moved": saved.moved})
 
 
@@ -63,7 +62,9 @@ class Doctor:
         if not count:
             yield ["nothing to complain about"], {"level": "fine"}
         if left:
-            raise Corrupt(f"{left} findings need to be mended", "run `shardd doctor --fix`, and see the remedies above")
+            raise Corrupt(
+                f"{many(left, 'finding')} to be mended", "run `shardd doctor --fix`, and see the remedies above"
+            )
 
 
 def _findings(server: ServerDir) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from shardd.commands.answer import Answer
+from shardd.commands.answer import Answer, many
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words
 from shardd.core.canonical import Json
@@ -70,11 +70,11 @@ def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]
 
 def _line(name: str, report: Report) -> str:
     head = report.head
-    facts = ["nothing" if head is None else f"{report.events} events up to seq {head.seq} {head.oid[:12]}"]
+    facts = ["nothing" if head is None else f"{many(report.events, 'event')} up to seq {head.seq} {head.oid[:12]}"]
     if report.gaps:
-        facts.append(f"{report.gaps} gaps of its import")
-    facts.append("no lease journal here" if report.epochs is None else f"{report.epochs} epochs")
-    facts += [f"{count} signatures: {said}" for said, count in sorted(report.signed.items())]
+        facts.append(f"{many(report.gaps, 'gap')} of its import")
+    facts.append("no lease journal here" if report.epochs is None else many(report.epochs, "epoch"))
+    facts += [f"{many(count, 'signature')}: {said}" for said, count in sorted(report.signed.items())]
     if report.broken is None:
         return printable(f"{name}: whole: {', '.join(facts)}")
     return printable(f"{name}: BROKEN: {report.broken.message} (before it: {', '.join(facts)})")

@@ -86,7 +86,8 @@ def twice(id: str, seq: int, where: str) -> BadEvent:
 
 def _misplaced(each: Numbered, before: int) -> BadEvent:
     if each.seq > before:
-        why = f"{each.seq} comes after {before}: {each.seq - before - 1} events are missing"
+        lacking = f"{before + 1} is" if each.seq == before + 2 else f"{before + 1} to {each.seq - 1} are"
+        why = f"{each.seq} comes after {before}: {lacking} missing"
         mend = "import with `--keep-gaps` if the numbers were shared between logs"
     else:
         why = f"{each.seq} comes after {before}: it stands twice, or out of order"

@@ -183,6 +183,6 @@ def test_people_read_the_remedy_and_what_fix_would_do(root: Path, capsys: pytest
         f"broken: {root}/{REPO}/config: gc.auto is 6700, and must be 0",
         f"  to mend it: git -C {root}/{REPO} config --replace-all gc.auto 0 (--fix does it)",
     ]
-    assert "1 findings need to be mended" in said.err
+    assert "1 finding to be mended" in said.err
     assert main(["--dir", str(root), "doctor", "--fix"]) == 0
     assert capsys.readouterr().out == f"mended: {root}/{REPO}/config: gc.auto is 6700, and must be 0\n"

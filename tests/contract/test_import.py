@@ -288,3 +288,31 @@ def test_a_killed_import_leaves_only_litter(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"".join(lines))
     assert import_jsonl(GitLog(repo), "whynot", path) == import_jsonl(MemoryLog(), "whynot", path)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
+    """With small buffers, so that it would show: six times the events, and the peak stays."""
+    script = textwrap.dedent("""
+        import re, sys
+        from shardd.storage import packs, seen
+        from shardd.storage.gitlog import GitLog
+        from shardd.storage.repository import Repository
+        from shardd.storage.transfer import import_jsonl
+        from shardd.storage.verify import spaces_in, verify
+        packs._MOST, seen._CACHE_KIB = 1000, 256
+        repo = GitLog(sys.argv[1])
+        assert import_jsonl(repo, "whynot", sys.argv[2]).events == int(sys.argv[3])
+        from pathlib import Path
+        with Repository(Path(sys.argv[1])) as repository:
+            [refs] = spaces_in(repository.git, bare=True)
+            assert verify(repository, refs).broken is None
+        # (Not getrusage: that remembers the parent from before exec.)
+        print(re.search("VmHWM: *\t *(\\d+) kB", Path("/proc/self/status").read_text())[1])
+    """)
+    peaks = []
+    for count in (10_000, 60_000):
+        path = write(tmp_path / f"{count}.jsonl", [plain(n) for n in range(1, count + 1)])
+        words = [sys.executable, "-c", script, str(tmp_path / f"{count}.git"), str(path), str(count)]
+        peaks.append(int(subprocess.run(words, capture_output=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < 6_000, f"{peaks} KiB"

@@ -69,7 +69,7 @@ def test_a_backup_is_git_and_holds_only_what_is_new_each_time(garden: Garden, al
     run(["git", "clone", "-q", str(copy), str(clone)], cwd=dest.parent, env=surroundings(dest.parent)).must()
     assert git(clone, "log", "--format=%s").stdout.split("\n")[0] == "note: 3"
     proof = run([*SHARDD, "verify", "--repo", str(copy)], cwd=dest.parent, env=surroundings(dest.parent)).must()
-    assert proof.stdout == f"whynot: whole: 3 events up to seq 3 {garden.head()[:12]}, 1 epochs\n"
+    assert proof.stdout == f"whynot: whole: 3 events up to seq 3 {garden.head()[:12]}, 1 epoch\n"
 
 
 def test_a_backup_takes_no_pushes_and_serves_nobody(garden: Garden, alice: Actor, dest: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_file_named_by_a_remote_caller_is_its_standard_input(garden: Garden, i
     importer.acquire(garden)
     secret = garden.server.root / "access.toml"
     done = importer.try_ssh(f"import {garden} {secret}", input=lines(1)).must()
-    assert "imported 1 events" in done.stdout
+    assert "imported 1 event" in done.stdout
     before = secret.read_bytes()
     assert importer.ssh(f"export {garden} {secret}").count("\n") == 1
     assert secret.read_bytes() == before

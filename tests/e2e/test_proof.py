@@ -26,7 +26,7 @@ def test_a_clone_proves_what_it_fetched(garden: Garden, alice: Actor) -> None:
     said = shardd(alice, "verify").must().stdout
     assert said == f"whynot: whole: 3 events up to seq 3 {garden.head()[:12]}, no lease journal here\n"
     alice.git("fetch", "--quiet", "origin", "+refs/leases/*:refs/leases/*")
-    assert shardd(alice, "verify").must().stdout.endswith(", 1 epochs\n")
+    assert shardd(alice, "verify").must().stdout.endswith(", 1 epoch\n")
     found = json.loads(shardd(alice, "verify", "whynot", "--json").must().stdout)
     assert (found["whole"], found["events"], found["head"]["oid"]) == (True, 3, garden.head())
     unknown = shardd(alice, "verify", "other")
@@ -57,12 +57,12 @@ def test_the_host_knows_whose_signatures_they_are(garden: Garden, alice: Actor, 
     alice.git("config", "user.signingkey", f"{alice.key}.pub")
     alice.git("commit", "--quiet", "-S", "--allow-empty", "-m", "note: signed")
     alice.push()
-    assert "1 events" in (said := garden.server.host("verify", str(garden)).must().stdout)
-    assert said.endswith(", 1 epochs, 1 signatures: good\n")
-    assert shardd(alice, "verify").must().stdout.endswith(", 1 signatures: unknown key\n")
+    assert "1 event up" in (said := garden.server.host("verify", str(garden)).must().stdout)
+    assert said.endswith(", 1 epoch, 1 signature: good\n")
+    assert shardd(alice, "verify").must().stdout.endswith(", 1 signature: unknown key\n")
     signers = alice.home / "signers"
     signers.write_text(f"alice {alice.key.with_suffix('.pub').read_text()}")
-    assert shardd(alice, "verify", "--signers", str(signers)).must().stdout.endswith(", 1 signatures: good\n")
+    assert shardd(alice, "verify", "--signers", str(signers)).must().stdout.endswith(", 1 signature: good\n")
     assert mallory.ssh(f"verify {garden}") == said
     assert shardd(alice, "verify", cwd=alice.home).status == 2
 
