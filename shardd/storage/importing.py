@@ -7,6 +7,7 @@ twice: before the log is read, so that a refusal does not come after an hour of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from shardd.core.event import Head
 from shardd.core.importing import Imported, Placed, chain, twice
@@ -61,7 +62,8 @@ def import_events(
         with authority.hold([space], creating=create) as held:
             beginning = Head(first.seq, first.oid)
             _refuse(held.take_over(space, beginning, last.oid, pusher, options, create=create, publish=packs.publish))
-        place.index.adopt(space, head, seen.rows())
+        with suppress(SharddError):  # it is in the log; the index can be made again from there
+            place.index.adopt(space, head, seen.rows())
     return Imported(count, head)
 
 
