@@ -196,7 +196,6 @@ def _change(
     ref = classify(change.ref)
     space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
     left_to_git = isinstance(ref, OtherRef) and plainly(change.ref, plain)
-    left_to_git = left_to_git and not change.ref.startswith(OURS) and ".." not in change.ref
     # Of a ref that is neither ours nor left to git, nothing is looked up: it is refused by its name.
     known = left_to_git or not isinstance(ref, OtherRef)
     current = place.repository.read_ref(change.ref) if known else None
@@ -291,5 +290,7 @@ def plain_patterns(place: Place) -> list[str]:
 
 
 def plainly(ref: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns leaves this ref to git."""
+    """Whether one of the patterns leaves this ref to git; none leaves one in a folder of ours."""
+    if ref.startswith(OURS) or ".." in ref:
+        return False
     return any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)
