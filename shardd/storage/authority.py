@@ -7,12 +7,17 @@ until the holder of N moves it; once `append` has accepted, the events are durab
 `EmbeddedAuthority` keeps it with one lock per space (storage/locks.py), the git ref as the head, and SQLite for the
 leases. The order of writes carries the promise:
 
-- a lease change is committed to SQLite first, which decides it, and then published in the journal ref, before the call
-  answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the very same
-  bytes before it does anything else, and the head cannot have moved meanwhile.
+- a lease change is committed to SQLite, which decides it, while git holds the journal ref, and then published there,
+  before the call answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the
+  very same bytes before it does anything else, and the head cannot have moved meanwhile. If git fails in between, and
+  nothing was published, the store is put back: the answer is no.
 - a push moves its refs last, after all that it needs is on disk. What its refusal would have left behind (objects) is
-  garbage that nothing names. The lease of a push that takes one for itself alone is stored before, and its journal
-  entry moves together with the log: a crash there costs an epoch, never an event.
+  garbage that nothing names. The lease of a push that takes one for itself alone is stored like any other, and its
+  journal entry moves together with the log: a crash there costs an epoch, never an event.
+- a move of a log also verifies the journal of its space, and a move of a journal the log, in one transaction of git: so
+  an old epoch is fenced off by git itself, should a lock fail.
+- whatever the last holder of a lock did not bring to its end is finished and synced first (storage/intents.py), so that
+  nothing is answered from what may yet be lost.
 - where SQLite and the journal disagree in any other way (a lost or restored database, a restored repo), both are
   believed in what they forbid: leases from before are over, and epochs go on above either.
 """
@@ -30,17 +35,18 @@ from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
 from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space, lease_ref, space_ref
+from shardd.core.names import SpaceRef, check_space, classify, lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
+from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
+from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.locks import HEAD, locked
+from shardd.storage.locks import HEAD, Lock, locked
 from shardd.storage.repository import Repository, first_parent
 from shardd.storage.seams import Point, reached
 
@@ -187,10 +193,23 @@ class EmbeddedAuthority:
         names = [check_space(space) for space in spaces]
         extra = [*also, HEAD] if creating else also
         reached(Point.BEFORE_LOCK)
-        with locked(self.place.repository.locks, [*names, *extra]) as descriptors:
+        with self._locked({*names, *extra}) as locks:
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._store, self._source, names, descriptors)
+            yield Held(self, self._store, self._source, names, locks)
         reached(Point.BEFORE_ANSWER)
+
+    @contextmanager
+    def _locked(self, names: set[str]) -> Iterator[list[Lock]]:
+        """These locks, and those of the moves that their last holders left half done; which then are finished."""
+        repository = self.place.repository
+        while True:
+            with locked(repository.locks, names) as locks:
+                more = intents.others(locks)
+                if not more:
+                    intents.settle(repository, locks)
+                    yield locks
+                    return
+            names = names | more
 
     def entry(self, space: str, oid: str, raw: bytes) -> Entry:
         """What a commit of the journal says, or Corrupt."""
@@ -199,6 +218,16 @@ class EmbeddedAuthority:
         except BadEvent as error:
             path = self.place.repository.path
             raise Corrupt(f"{lease_ref(space)} in {path}, commit {oid[:12]}: {error.message}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An epoch that begins: what is to be remembered, how its journal moves, and where the log stands meanwhile."""
+
+    record: Record
+    mark: Mark
+    journal: RefMove
+    head: str
 
 
 class Held:
@@ -210,13 +239,13 @@ class Held:
         store: LeaseStore,
         source: TimeSource,
         spaces: Sequence[str],
-        descriptors: Sequence[int],
+        locks: Sequence[Lock],
     ) -> None:
         self._repository = authority.place.repository
         self._authority = authority
         self._store = store
         self._source = source
-        self._descriptors = descriptors
+        self._locks = locks
         self._records: dict[str, Record] = {}
         for space in spaces:
             self._records[space] = self._settle(space)
@@ -241,7 +270,7 @@ class Held:
         reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._move(self._remember(space, outcome, head, mark))
+        self._move([], [self._remember(space, outcome, head, mark)])
         return Changed.of(outcome, head)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
@@ -282,7 +311,7 @@ class Held:
                 self._begin(space, tip)
             else:
                 move = RefMove(space_ref(space), beginning.oid, tip)
-                self._move([*self._take(decision, pusher.principal or ""), move])
+                self._move([move], self._take(decision, pusher.principal or ""))
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -318,24 +347,23 @@ class Held:
         if isinstance(decision, Accept):
             self._repository.write_commits(commit.raw for commit in commits)
             move = RefMove(space_ref(space), expected.oid, commits[-1].oid)
-            self._move([*self._take(decision, pusher.principal or ""), move])
+            self._move([move], self._take(decision, pusher.principal or ""))
         return decision
 
     def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
         self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
-        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
-        self._move([*self._take(accepted, principal), *moves])
+        self._move(moves, self._take(accepted, principal))
 
-    def _take(self, accepted: Accept, principal: str) -> list[RefMove]:
-        """Take and release the leases that what was accepted takes for itself alone; what their journals move by."""
+    def _take(self, accepted: Accept, principal: str) -> list[_Step | None]:
+        """The leases that what was accepted takes for itself alone, taken and released."""
         mark = self._clock()
         taken: list[tuple[str, Outcome, Head]] = []
         for space in accepted.momentary:
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
             taken.append((space, outcome, self._authority.existing(space)))
-        return [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
+        return [self._remember(space, outcome, head, mark) for space, outcome, head in taken]
 
     def _settle(self, space: str) -> Record:
         record = self._store.load(space) or Record(Tenancy(space))
@@ -368,7 +396,7 @@ class Held:
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
-        self._move(self._remember(space, outcome, head, mark))
+        self._move([], [self._remember(space, outcome, head, mark)])
 
     def _leads_to(self, entry: bytes, published: str | None) -> bool:
         """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
@@ -377,18 +405,18 @@ class Held:
             parent = first_parent(self._repository.commit(parent))
         return parent == published
 
-    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[RefMove]:
-        """Store the outcome, which decides it. If an epoch began: the move that is to publish it."""
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> _Step | None:
+        """Store the outcome, if it begins no epoch; else what is to be stored and published together."""
         record = self._records[space]
         if outcome.tenure is None:
             if outcome.after != record.tenancy:
                 self._save(replace(record, tenancy=outcome.after), mark)
-            return []
+            return None
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
         self._repository.write_commits([raw])
-        self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
-        return [RefMove(lease_ref(space), record.journal, oid)]
+        after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
+        return _Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)
 
     def _begin(self, space: str, oid: str) -> None:
         """Show a space that did not exist."""
@@ -400,9 +428,35 @@ class Held:
             self._repository.point_head(ref)
         self._move([RefMove(ref, None, oid)])
 
-    def _move(self, moves: Sequence[RefMove]) -> None:
-        if moves:
-            self._repository.move_refs(moves, locks=self._descriptors)
+    def _move(self, moves: Sequence[RefMove], steps: Iterable[_Step | None] = ()) -> None:
+        """Store and publish the epochs that begin, and move the refs: all or none."""
+        taken = [step for step in steps if step is not None]
+        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
+        moving = [*(step.journal for step in taken), *moves]
+        if not moving:
+            return
+        if not all(lock.is_named() for lock in self._locks):
+            raise Unavailable("a lock file was replaced while it was held", "leave `shardd/locks` in the repo alone")
+        verified: dict[str, str | None] = {space_ref(step.record.tenancy.space): step.head for step in taken}
+        for move in moves:
+            if isinstance(ref := classify(move.ref), SpaceRef):
+                verified[lease_ref(ref.space)] = self._records[ref.space].journal
+        for move in moving:
+            verified.pop(move.ref, None)
+        before = [(step, self._store.load(step.record.tenancy.space)) for step in taken]
+
+        def decided() -> None:
+            for step in taken:
+                self._save(step.record, step.mark)
+
+        with intents.noted(self._locks, moving):
+            try:
+                self._repository.move_refs(moving, locks=self._locks, verified=verified, decided=decided)
+            except Unavailable:
+                if all(self._repository.read_ref(move.ref) == move.old for move in moving):
+                    for step, record in before:
+                        self._save(record or Record(Tenancy(step.record.tenancy.space)), step.mark)
+                raise
 
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from shardd.core.limits import Limits
-from shardd.core.names import NotesRef, SpaceRef, classify
+from shardd.core.names import SpaceRef, classify
 from shardd.core.policy import Change, Reject, decide
 from shardd.core.roles import Access, Rights
 from shardd.core.wire import FLUSH, packet, parse_update, printable, read_packets, report
@@ -23,7 +23,7 @@ from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, TimeSource
 from shardd.storage.facts import Pusher, gather, parse_options
 from shardd.storage.git import RefMove
-from shardd.storage.locks import REFS
+from shardd.storage.locks import lock_of
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point, reached
 
@@ -77,7 +77,7 @@ class Receiver:
     def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
         """Decide under the locks and move; None if all was moved, else why nothing was."""
         spaces = {ref.space for change in changes if isinstance(ref := classify(change.ref), SpaceRef)}
-        others = {_owner(change.ref) for change in changes if not isinstance(classify(change.ref), SpaceRef)}
+        others = {lock_of(change.ref) for change in changes if not isinstance(classify(change.ref), SpaceRef)}
         try:
             with Repository(self.path) as repository:
                 authority = self._authority(repository, Access())
@@ -114,9 +114,3 @@ class Receiver:
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
         return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
-
-
-def _owner(ref: str) -> str:
-    """The name of the lock for a ref that belongs to no space."""
-    found = classify(ref)
-    return f"@notes-{found.principal}" if isinstance(found, NotesRef) else REFS

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from dulwich.refs import DiskRefsContainer, Ref
 from shardd.core.limits import Limits, commit_too_large
 from shardd.core.names import SPACES, is_id, is_oid
 from shardd.errors import Corrupt, Unavailable
+from shardd.storage import reflocks
 from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
 from shardd.storage.git import Git, RefMove
-from shardd.storage.locks import PACKED_REFS, locked
+from shardd.storage.locks import PACKED_REFS, Lock, locked
 from shardd.storage.seams import Point, reached
 
 STATE = "shardd"
@@ -33,6 +33,8 @@ PACKED = 100
 
 PLAIN_REFS = "shardd.plainRefs"
 """The setting, perhaps repeated, of patterns of refs that a repo leaves to git."""
+
+_TRIES = 3  # to move refs, where git was killed at it
 
 NEAR = 64
 """Up to so many commits are read in this process; beyond, starting git pays off."""
@@ -178,43 +180,65 @@ class Repository:
         lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
         return dict(line.split(" ", 1) for line in lines)
 
-    def move_refs(self, moves: Sequence[RefMove], *, locks: Sequence[int] = ()) -> None:
+    def move_refs(
+        self,
+        moves: Sequence[RefMove],
+        *,
+        locks: Sequence[Lock] = (),
+        verified: Mapping[str, str | None] | None = None,
+        decided: Callable[[], None] | None = None,
+    ) -> None:
         """Move refs by compare-and-swap, all or none, and sync the directories that name them.
 
-        locks: descriptors of the space locks held; git inherits them. They prove that what still locks these refs after
-        git has waited for it was left by a killed git: it is removed, and the move tried once more. (Not before: a
-        `git gc` by hand may hold such a lock for a moment.)
+        Git may be killed, and then has moved all of the refs, some or none. What it did is looked at: the rest is moved
+        after it, and an error is raised only where a ref has stayed where it was. locks: the locks of the refs, which
+        git inherits; verified, decided: see Git.move_refs
         """
+        once = _Once(decided)
+        left = list(moves)
         with ExitStack() as stack:
             deleting = any(move.new is None for move in moves)
             if deleting and locks:
                 # A deletion locks packed-refs, of which there is one for all spaces. Taken last, and for this alone.
                 locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS]))]
-            reached(Point.BEFORE_MOVE)
-            try:
-                self.git.move_refs(moves, pass_fds=locks)
-            except Unavailable:
-                if not locks or not self._unlock_git(moves, deleting=deleting):
-                    raise
-                self.git.move_refs(moves, pass_fds=locks)
+            for _ in range(_TRIES):
+                refs = [*(verified or {}), *(move.ref for move in left)]
+                lock_files = reflocks.names(refs, head=self.read_ref("HEAD"), deleting=deleting)
+                reflocks.make_folders(self.path, refs)
+                if locks:
+                    reflocks.clear(self.path, lock_files)
+                try:
+                    self.git.move_refs(
+                        left, verified=verified, pass_fds=[lock.descriptor for lock in locks], decided=once
+                    )
+                    left = []
+                except Unavailable as error:
+                    if once.failed:
+                        raise
+                    left = [move for move in left if self.read_ref(move.ref) != move.new]
+                    blocked = reflocks.blocked(self.path, lock_files)
+                    failed = blocked or error
+                    expected = {move.ref: move.old for move in left} | dict(verified or {})
+                    if blocked or any(self.read_ref(ref) != oid for ref, oid in expected.items()):
+                        break
+                if not left:
+                    break
+            if left:
+                raise failed if len(left) == len(moves) else _half_moved(left[0].ref, failed)
             reached(Point.AFTER_MOVE)
+        self._sync_ref_folders(moves)
+
+    def _sync_ref_folders(self, moves: Sequence[RefMove]) -> None:
         directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}
         with writing(self.path):
             sync_directories(sorted(directories, reverse=True))
 
-    def _unlock_git(self, moves: Sequence[RefMove], *, deleting: bool) -> bool:
-        """Remove the lock files by which git would refuse these moves; whether there were any."""
-        names = [f"{move.ref}.lock" for move in moves]
-        if self.read_ref("HEAD") in {f"ref: {move.ref}" for move in moves}:
-            names.append("HEAD.lock")  # git locks HEAD along with the branch that it points at
-        if deleting:
-            names += ["packed-refs.lock", "packed-refs.new"]
-        found = False
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / name).unlink()
-                found = True
-        return found
+    def sync_refs(self, moves: Sequence[RefMove]) -> None:
+        """Sync what is seen of moves that somebody else may have carried out, and what they stand on."""
+        self.sync_objects(move.new for move in moves if move.new is not None)
+        with writing(self.path):
+            sync_files([*(self.path / move.ref for move in moves), self.path / "packed-refs"])
+        self._sync_ref_folders(moves)
 
     def point_head(self, ref: str) -> None:
         """Make HEAD point at `ref`. Synced, which git-symbolic-ref(1) is not: an empty HEAD is no repository."""
@@ -248,6 +272,29 @@ class Repository:
             if whole:
                 return iter(near)
         return self.git.commits(newest, after=after)
+
+
+class _Once:
+    """Calls a function at most once, and remembers whether that failed."""
+
+    def __init__(self, function: Callable[[], None] | None) -> None:
+        self._function = function
+        self.called = False
+        self.failed = False
+
+    def __call__(self) -> None:
+        if not self.called and self._function is not None:
+            self.called = self.failed = True
+            self._function()
+            self.failed = False
+        reached(Point.BEFORE_MOVE)
+
+
+def _half_moved(ref: str, why: Unavailable) -> Unavailable:
+    return Unavailable(
+        f"the move was begun, and {ref} could not be moved yet: {why.message}",
+        "look before you try again: the next call on the space brings it to its end",
+    )
 
 
 def first_parent(raw: bytes) -> str | None:
