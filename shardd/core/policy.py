@@ -56,7 +56,7 @@ class Change:
 class SpaceFacts:
     """What is known of the space that a change is for.
 
-    head: None if nobody created the space; tenancy: as observed at PushFacts.now
+    head: None if nobody created the space; tenancy: as observed at `now`, in milliseconds of the space's lease clock
     relation, commits: of the pushed commit, oldest first, the head excluded
     known_ids: those of the pushed Event-Ids that the space already has, and where
     importing: a whole log is to be taken over, which core/importing.py has checked event by event
@@ -64,6 +64,7 @@ class SpaceFacts:
 
     head: Head | None
     tenancy: Tenancy
+    now: int
     frozen: str | None = None
     relation: Relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
@@ -92,14 +93,13 @@ class ChangeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PushFacts:
-    """A whole push. now: milliseconds of the lease clock; epoch, take_lease: what its push options ask for.
+    """A whole push. epoch, take_lease: what its push options ask for.
 
     unleased: the pusher may write the repo's files anyway, and needs no lease while nobody holds one
     """
 
     repo: str
     principal: str | None
-    now: int
     changes: Sequence[ChangeFacts]
     epoch: int | None = None
     take_lease: bool = False
@@ -206,12 +206,12 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
                 f"epoch {facts.epoch} of {label} is over and lease=acquire would begin another",
                 "push without `-o epoch`",
             )
-        return change(space.tenancy, Momentary(principal), facts.now, label=label).after.epoch
+        return change(space.tenancy, Momentary(principal), space.now, label=label).after.epoch
     if lease is None and facts.unleased:
         return space.tenancy.epoch
     if lease is None or lease.holder != principal:
         ended = space.tenancy.ended
-        raise not_holder(label, principal, lease, facts.now, ended=ended, may_append=role >= Role.APPEND)
+        raise not_holder(label, principal, lease, space.now, ended=ended, may_append=role >= Role.APPEND)
     if facts.epoch is not None and facts.epoch != lease.epoch:
         raise Rejected(
             "stale-epoch",

@@ -34,7 +34,7 @@ def append_drafts(
         standing = held.standing(space)
         head = standing.head
         if head is not None:
-            places = place.index.find(place.repository, space, head.oid, [draft.id for draft in drafts])
+            places = held.find(space, head, [draft.id for draft in drafts])
             known = {
                 id: decode_event(place.repository.commit(at.oid), oid=at.oid, parent_seq=at.seq - 1)
                 for id, at in places.items()

@@ -4,10 +4,10 @@
 once `change` has answered "epoch N, head H", no event of an earlier epoch is appended any more, and the head stays H
 until the holder of N moves it; once `append` has accepted, the events are durable and every later reader sees them.
 
-`EmbeddedAuthority` keeps it with one lock per space (storage/locks.py), the git ref as the head, and SQLite for the
-leases. The order of writes carries the promise:
+`EmbeddedAuthority` keeps it with one lock per space (storage/locks.py), the git ref as the head, and one file per space
+for the leases (storage/leases.py). The order of writes carries the promise:
 
-- a lease change is committed to SQLite, which decides it, while git holds the journal ref, and then published there,
+- a lease change is stored in that file, which decides it, while git holds the journal ref, and then published there,
   before the call answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the
   very same bytes before it does anything else, and the head cannot have moved meanwhile. If git fails in between, and
   nothing was published, the store is put back: the answer is no.
@@ -18,13 +18,13 @@ leases. The order of writes carries the promise:
   an old epoch is fenced off by git itself, should a lock fail.
 - whatever the last holder of a lock did not bring to its end is finished and synced first (storage/intents.py), so that
   nothing is answered from what may yet be lost.
-- where SQLite and the journal disagree in any other way (a lost or restored database, a restored repo), both are
+- where the file and the journal disagree in any other way (a lost or restored file, a restored repo), both are
   believed in what they forbid: leases from before are over, and epochs go on above either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,11 +111,11 @@ class EmbeddedAuthority:
         limits: Limits | None = None,
         source: TimeSource | None = None,
     ) -> None:
-        index = EventIndex(repository.state / "index.db")
+        index = EventIndex(repository.state / "index")
         limits = limits or Limits()
         self.place = Place(repository=repository, index=index, label=label, rights=rights, limits=limits)
         self._source = source or SystemTime()
-        self._store = LeaseStore(repository.state / "authority.db")
+        self.leases = LeaseStore(repository.state)
 
     def head(self, space: str) -> Head | None:
         place = self.place
@@ -131,8 +131,9 @@ class EmbeddedAuthority:
 
     def standing(self, space: str) -> Standing:
         """How things stand just now, without a lock: for showing, and for a first look at a push."""
-        record = self._store.load(check_space(space)) or Record(Tenancy(space))
-        now = read(self._source, self._store.mark()).time
+        stored, mark = self.leases.look(check_space(space))
+        record = stored or Record(Tenancy(space))
+        now = read(self._source, mark).time
         tenancy = observe(record.tenancy, now)
         if tenancy.lease != record.tenancy.lease:
             # An expiry that somebody is told of must be stored first, so that no clock can take it back.
@@ -142,17 +143,17 @@ class EmbeddedAuthority:
 
     def held_by(self, principal: str) -> list[str]:
         """The spaces whose lease the principal holds."""
-        now = read(self._source, self._store.mark()).time
-        leases = [observe(tenancy, now).lease for tenancy in self._store.tenancies()]
-        return sorted(lease.space for lease in leases if lease is not None and lease.holder == principal)
+        found = []
+        for space in self.leases.spaces():
+            record, mark = self.leases.look(space)
+            lease = record and observe(record.tenancy, read(self._source, mark).time).lease
+            if lease and lease.holder == principal:
+                found.append(space)
+        return found
 
-    def clock(self) -> Mark:
-        """What the lease clock says."""
-        return read(self._source, self._store.mark())
-
-    def agrees(self, space: str, published: str | None) -> bool:
-        """Whether the journal that is published is what is remembered."""
-        return published == (self._store.load(space) or Record(Tenancy(space))).journal
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Some of `ids` that the space has, and where, as far as the index knows: for a first look at a push."""
+        return self.place.index.peek(self.place.repository, space, head, ids)
 
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
@@ -195,7 +196,7 @@ class EmbeddedAuthority:
         reached(Point.BEFORE_LOCK)
         with self._locked({*names, *extra}) as locks:
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._store, self._source, names, locks)
+            yield Held(self, self._source, names, locks)
         reached(Point.BEFORE_ANSWER)
 
     @contextmanager
@@ -236,24 +237,28 @@ class Held:
     def __init__(
         self,
         authority: EmbeddedAuthority,
-        store: LeaseStore,
         source: TimeSource,
         spaces: Sequence[str],
         locks: Sequence[Lock],
     ) -> None:
         self._repository = authority.place.repository
         self._authority = authority
-        self._store = store
+        self._store = authority.leases
         self._source = source
         self._locks = locks
         self._records: dict[str, Record] = {}
+        self._marks: dict[str, Mark | None] = {}
         for space in spaces:
             self._records[space] = self._settle(space)
 
     def standing(self, space: str) -> Standing:
         record = self._records[space]
-        now = self._clock().time
+        now = self._clock(space).time
         return Standing(space, self._authority.head(space), observe(record.tenancy, now), record.frozen, now)
+
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Those of `ids` that the space has up to its head, and where."""
+        return self._authority.place.index.find(self._repository, space, head, ids)
 
     def refs(self, space: str) -> dict[str, str]:
         """Where the log and the journal of its leases stand."""
@@ -266,7 +271,7 @@ class Held:
 
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._authority.existing(space)
-        mark = self._clock()
+        mark = self._clock(space)
         reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
         reached(Point.AFTER_DECIDE)
@@ -315,7 +320,7 @@ class Held:
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
-        self._save(replace(self._records[space], frozen=message), self._clock())
+        self._save(replace(self._records[space], frozen=message), self._clock(space))
 
     def next_epoch(self, space: str) -> int:
         """The epoch that the next tenure will have."""
@@ -337,8 +342,7 @@ class Held:
         """
         place = self._authority.place
         standing = self.standing(space)
-        oid = standing.head.oid if standing.head else ""
-        known = partial(place.index.find, self._repository, space, oid)
+        known = partial(self.find, space, expected)
         options = Options(epoch, take_lease)
         facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options)
         reached(Point.BEFORE_DECIDE)
@@ -357,25 +361,25 @@ class Held:
 
     def _take(self, accepted: Accept, principal: str) -> list[_Step | None]:
         """The leases that what was accepted takes for itself alone, taken and released."""
-        mark = self._clock()
-        taken: list[tuple[str, Outcome, Head]] = []
+        taken: list[tuple[str, Outcome, Head, Mark]] = []
         for space in accepted.momentary:
+            mark = self._clock(space)
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
-            taken.append((space, outcome, self._authority.existing(space)))
-        return [self._remember(space, outcome, head, mark) for space, outcome, head in taken]
+            taken.append((space, outcome, self._authority.existing(space), mark))
+        return [self._remember(*each) for each in taken]
 
     def _settle(self, space: str) -> Record:
-        record = self._store.load(space) or Record(Tenancy(space))
-        self._records[space] = record
+        stored, self._marks[space] = self._store.look(space)
+        self._records[space] = record = stored or Record(Tenancy(space))
         published = self._repository.read_ref(lease_ref(space))
-        mark = self._clock()
+        mark = self._clock(space)
         if published != record.journal:
             self._reconcile(space, record, published, mark)
             record = self._records[space]
         tenancy = observe(record.tenancy, mark.time)
-        stored = self._store.mark()
-        if tenancy != record.tenancy or stored is None or stored.boot != mark.boot:
+        noted = self._marks[space]
+        if tenancy != record.tenancy or noted is None or noted.boot != mark.boot:
             self._save(replace(record, tenancy=tenancy), mark)
         return self._records[space]
 
@@ -461,9 +465,10 @@ class Held:
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)
         self._records[record.tenancy.space] = record
+        self._marks[record.tenancy.space] = mark
 
-    def _clock(self) -> Mark:
-        return read(self._source, self._store.mark())
+    def _clock(self, space: str) -> Mark:
+        return read(self._source, self._marks[space])
 
     def _label(self, space: str) -> str:
         return f"{self._authority.place.label}/{space}"

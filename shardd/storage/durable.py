@@ -48,6 +48,13 @@ def written_whole(path: Path, *, mode: int = 0o600, prefix: str | None = None) -
     sync_directories([path.parent])
 
 
+def put_in_place(draft: Path, path: Path) -> None:
+    """Make a file that another program wrote replace `path`: fsync, rename, fsync of the directory."""
+    sync_files([draft])
+    draft.replace(path)
+    sync_directories([path.parent])
+
+
 def sync_directories(paths: Iterable[Path]) -> None:
     """fsync each directory that exists, so that the names in it survive a power failure."""
     _sync(paths, os.O_RDONLY | os.O_DIRECTORY)

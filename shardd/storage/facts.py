@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Protocol
 
 from shardd.core.codec import genesis_oid, read_event
 from shardd.core.event import Head
@@ -49,6 +50,16 @@ class Standing:
     tenancy: Tenancy
     frozen: str | None
     now: int
+
+
+class Ground(Protocol):
+    """Where one stands who asks about spaces: under their locks, where answers hold, or without, for a first look."""
+
+    def standing(self, space: str) -> Standing: ...
+
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Those of `ids` that the space has up to `head`, and where. Without the lock some may be left out."""
+        ...
 
 
 LOCAL = "local"
@@ -93,20 +104,17 @@ def gather(
     pusher: Pusher,
     changes: Sequence[Change],
     options: Options,
-    standing: Callable[[str], Standing],
+    ground: Ground,
 ) -> PushFacts:
-    """The facts of a push. standing: how a space stands, looked up with or without its lock."""
+    """The facts of a push, as things stand on `ground`."""
     if len({change.ref for change in changes}) != len(changes):
         raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
     plain = plain_patterns(place) if unusual else []
-    standings: dict[str, Standing] = {}
-    gathered = [_change(place, pusher, change, options, standing, standings, plain) for change in changes]
-    now = max((s.now for s in standings.values()), default=0)
+    gathered = [_change(place, pusher, change, ground, plain) for change in changes]
     return PushFacts(
         repo=place.label,
         principal=pusher.principal,
-        now=now,
         changes=gathered,
         epoch=options.epoch,
         take_lease=options.take_lease,
@@ -166,7 +174,6 @@ def _one_space(
     return PushFacts(
         repo=terms.label,
         principal=pusher.principal,
-        now=standing.now,
         changes=[
             ChangeFacts(
                 change=change,
@@ -188,9 +195,7 @@ def _change(
     place: Place,
     pusher: Pusher,
     change: Change,
-    options: Options,
-    standing: Callable[[str], Standing],
-    standings: dict[str, Standing],
+    ground: Ground,
     plain: Sequence[str],
 ) -> ChangeFacts:
     ref = classify(change.ref)
@@ -205,9 +210,8 @@ def _change(
     facts = None
     fast_forward = False
     if isinstance(ref, SpaceRef) and not symbolic:
-        standings[ref.space] = standing(ref.space)
         # Who may not append is told so whatever was pushed: nothing of it is read.
-        facts = _space(place, standings[ref.space], change, look=role >= Role.APPEND)
+        facts = _space(place, ground, ref.space, change, look=role >= Role.APPEND)
     elif isinstance(ref, NotesRef) and change.new is not None and not place.repository.is_commit(change.new):
         raise Rejected("bad-event", f"{change.ref}: notes are commits", "write them with `git notes`")
     elif isinstance(ref, NotesRef) and current is not None and change.new is not None and not symbolic:
@@ -225,7 +229,8 @@ def _change(
     )
 
 
-def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> SpaceFacts:
+def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:
+    standing = ground.standing(space)
     relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
     known: Mapping[str, Head] = {}
@@ -233,7 +238,7 @@ def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> S
     if look and head is not None and change.new is not None:
         relation, commits = relate(place, head, change.new)
         if relation is Relation.EXTENDS:
-            known = place.index.find(place.repository, standing.space, head.oid, claimed_ids(commits))
+            known = ground.find(space, head, claimed_ids(commits))
     return space_facts(standing, relation, commits, known)
 
 
@@ -244,6 +249,7 @@ def space_facts(
     return SpaceFacts(
         head=standing.head,
         tenancy=standing.tenancy,
+        now=standing.now,
         frozen=standing.frozen,
         relation=relation,
         commits=commits,
