@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
@@ -34,11 +35,12 @@ from shardd.core.names import check_space, lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
+from shardd.errors import BadEvent, Corrupt, Misuse
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
+from shardd.storage.kept import KeptPacks, gather
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.locks import HEAD, locked
 from shardd.storage.repository import Repository, first_parent
@@ -78,16 +80,6 @@ class Authority(Protocol):
     def head(self, space: str) -> Head | None:
         """Where the space stands; None if it does not exist."""
         ...
-
-
-def no_such_space(label: str) -> Rejected:
-    return Rejected(
-        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
-    )
-
-
-def exists_already(label: str) -> Rejected:
-    return Rejected("exists", f"the space {label} exists already")
 
 
 class EmbeddedAuthority:
@@ -185,11 +177,14 @@ class EmbeddedAuthority:
         also: further locks to take, for refs that belong to no space; creating: a space may be created meanwhile
         """
         names = [check_space(space) for space in spaces]
-        extra = [*also, HEAD] if creating else also
+        locks = [*names, *also, HEAD] if creating else [*names, *also]
+        repository = self.place.repository
         reached(Point.BEFORE_LOCK)
-        with locked(self.place.repository.locks, [*names, *extra]) as descriptors:
+        with locked(repository.locks, locks) as descriptors, KeptPacks(repository.path, locks) as kept:
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._store, self._source, names, descriptors)
+            yield Held(self, self._store, self._source, names, descriptors, kept)
+        if kept.wrote:
+            gather(repository.path, repository.locks)
         reached(Point.BEFORE_ANSWER)
 
     def entry(self, space: str, oid: str, raw: bytes) -> Entry:
@@ -211,12 +206,14 @@ class Held:
         source: TimeSource,
         spaces: Sequence[str],
         descriptors: Sequence[int],
+        kept: KeptPacks,
     ) -> None:
         self._repository = authority.place.repository
         self._authority = authority
         self._store = store
         self._source = source
         self._descriptors = descriptors
+        self._kept = kept
         self._records: dict[str, Record] = {}
         for space in spaces:
             self._records[space] = self._settle(space)
@@ -252,8 +249,8 @@ class Held:
             raise exists_already(self._label(space))
         raw = genesis(space, seq=seq)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
-        self._begin(space, oid)
+        self._kept.write([raw])
+        self._show(space, None, oid)
         return Head(seq, oid)
 
     def take_over(
@@ -265,7 +262,7 @@ class Held:
         options: Options,
         *,
         create: bool,
-        publish: Callable[[], None],
+        publish: Callable[[KeptPacks], None],
     ) -> Decision:
         """Move the head from the genesis `beginning` to the tip of a log that is imported whole, if the rules accept.
 
@@ -277,12 +274,9 @@ class Held:
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            publish()
-            if standing.head is None:
-                self._begin(space, tip)
-            else:
-                move = RefMove(space_ref(space), beginning.oid, tip)
-                self._move([*self._take(decision, pusher.principal or ""), move])
+            publish(self._kept)
+            taken = self._take(decision, pusher.principal or "", beginning)
+            self._show(space, standing.head, tip, taken)
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -301,40 +295,47 @@ class Held:
         epoch: int | None,
         *,
         take_lease: bool = False,
+        create: bool = False,
     ) -> Decision:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
 
         take_lease: take the lease for this append alone, if it is free
+        create: begin the space by the same move if nobody has (needs `creating`); `expected` is its genesis then
         """
         place = self._authority.place
         standing = self.standing(space)
-        oid = standing.head.oid if standing.head else ""
-        known = partial(place.index.find, self._repository, space, oid)
+        before = standing.head
+        known = partial(place.index.find, self._repository, space, before.oid) if before else None
         options = Options(epoch, take_lease)
-        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options)
+        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            self._repository.write_commits(commit.raw for commit in commits)
-            move = RefMove(space_ref(space), expected.oid, commits[-1].oid)
-            self._move([*self._take(decision, pusher.principal or ""), move])
+            beginning = [] if before else [genesis(space)]
+            self._kept.write([*beginning, *(commit.raw for commit in commits)])
+            taken = self._take(decision, pusher.principal or "", expected)
+            self._show(space, before, commits[-1].oid, taken)
         return decision
 
     def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
-        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
+        events = [event.oid for events in accepted.events.values() for event in events]
+        self._repository.secure(self._kept, moves, events)
         # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
         self._move([*self._take(accepted, principal), *moves])
 
-    def _take(self, accepted: Accept, principal: str) -> list[RefMove]:
-        """Take and release the leases that what was accepted takes for itself alone; what their journals move by."""
+    def _take(self, accepted: Accept, principal: str, head: Head | None = None) -> list[RefMove]:
+        """Take and release the leases that what was accepted takes for itself alone; what their journals move by.
+
+        head: where the space stands, or is begun
+        """
         mark = self._clock()
         taken: list[tuple[str, Outcome, Head]] = []
         for space in accepted.momentary:
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
-            taken.append((space, outcome, self._authority.existing(space)))
+            taken.append((space, outcome, head or self._authority.existing(space)))
         return [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
 
     def _settle(self, space: str) -> Record:
@@ -353,8 +354,9 @@ class Held:
 
     def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
-        if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
-            self._repository.write_commits([record.entry])
+        kept_back = self._entries(record.entry, published) if record.journal and record.entry else None
+        if kept_back:
+            self._kept.write(kept_back)
             self._move([RefMove(lease_ref(space), published, record.journal)])
             return
         known = 0
@@ -370,12 +372,14 @@ class Held:
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
         self._move(self._remember(space, outcome, head, mark))
 
-    def _leads_to(self, entry: bytes, published: str | None) -> bool:
-        """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
+    def _entries(self, entry: bytes, published: str | None) -> list[bytes] | None:
+        """The entries that lead from the journal that is published to `entry`; None if none do, or one is gone."""
+        found = [entry]
         parent = first_parent(entry)
         while parent is not None and parent != published and self._repository.has(parent):
-            parent = first_parent(self._repository.commit(parent))
-        return parent == published
+            found.append(self._repository.commit(parent))
+            parent = first_parent(found[-1])
+        return found if parent == published else None
 
     def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[RefMove]:
         """Store the outcome, which decides it. If an epoch began: the move that is to publish it."""
@@ -386,19 +390,16 @@ class Held:
             return []
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
+        self._kept.write([raw])
         self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
         return [RefMove(lease_ref(space), record.journal, oid)]
 
-    def _begin(self, space: str, oid: str) -> None:
-        """Show a space that did not exist."""
+    def _show(self, space: str, before: Head | None, oid: str, first: Sequence[RefMove] = ()) -> None:
+        """Move a space to `oid`, which begins it if there was none `before`. first: refs to move along with it"""
         ref = space_ref(space)
-        checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
-        if not checked_out or self._repository.read_ref(checked_out) is None:
-            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
-            # still names nothing, and the next space takes it over.
-            self._repository.point_head(ref)
-        self._move([RefMove(ref, None, oid)])
+        if before is None:
+            self._repository.lend_head(ref)
+        self._move([*first, RefMove(ref, before.oid if before else None, oid)])
 
     def _move(self, moves: Sequence[RefMove]) -> None:
         if moves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -98,6 +99,20 @@ def folder(name: str) -> Callable[[Path], None]:
     return make
 
 
+def kept(text: str, *, age: bool = True) -> Callable[[Path], None]:
+    """An incomplete pack under a keep."""
+
+    def make(root: Path) -> None:
+        base = root / REPO / "objects/pack" / f"pack-{'0' * 40}"
+        base.with_suffix(".keep").write_text(f"{text}\n")
+        if text.startswith("shardd"):
+            base.with_suffix(".pack").write_bytes(b"PACK")
+        if age:
+            old(base.with_suffix(".keep"))
+
+    return make
+
+
 HOOK = f"hooks/{VERSION}/pre-receive"
 
 # What is done, how bad it is, what is said of it, and whether --fix mends it.
@@ -130,6 +145,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str, bool]] = {
     "stale lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock", age=False), "broken", "a killed git left", True),
     "packed lock": (touched(f"{REPO}/packed-refs.lock", age=False), "warning", "may have left its lock", False),
     "import": (folder(f"{REPO}/objects/tmp_objdir-shardd-x"), "warning", "left behind by a process", True),
+    "aside": (folder(f"{REPO}/shardd/aside-x"), "warning", "left behind by a process", True),
+    "dulwich": (touched(f"{REPO}/objects/pack/tmpabcdef.pack"), "warning", "left behind by a process", True),
+    "keep": (kept("shardd 1 whynot", age=False), "warning", "left behind by a process", True),
+    "git's keep": (kept(f"receive-pack 99999999 on {socket.gethostname()}"), "warning",
+                   "left behind by a process", True),
+    "no index": (touched(f"{REPO}/objects/pack/pack-{'1' * 40}.pack"), "warning", "has no index", False),
     "pack": (touched(f"{REPO}/objects/pack/tmp_pack_x"), "warning", "left behind by a process", True),
     "new repo": (folder("repos/.new-x"), "warning", "left behind by a process", True),
     "index": (foreign_index, "warning", "knows a head of whynot that is none", True),
