@@ -32,14 +32,14 @@ from shardd.storage.packfile import Kind
 
 log = logging.getLogger("shardd.packs")
 
-OURS = "pack-" + b"shardd".hex()
-"""How the packs begin that we wrote ourselves, and so know how to read and to gather."""
+OURS = f"pack-{b'shardd'.hex()}"
+"""How the names begin of packs that we wrote ourselves, and so know how to read and to gather; then comes the level."""
 
 PACKS = "@packs"
 """The lock of whoever gathers packs; never waited for."""
 
-_MANY = 16
-_LARGEST = 4096  # objects in a pack that is gathered no more
+_MANY = 16  # packs of one level become one pack of the next
+_LEVELS = 3  # and then no more: git's own repacking does better with what is large
 
 
 class KeptPacks:
@@ -90,7 +90,9 @@ class KeptPacks:
         """The same for objects of any kind, by their oids; see packfile.entry."""
         made = packfile.build(entries)
         with writing(self._folder):
-            new = self._begin(OURS + secrets.token_hex(20 - len(OURS.removeprefix("pack-")) // 2))
+            level = min(int(math.log(len(entries), _MANY)), 15)
+            name = f"{OURS}{level:x}"
+            new = self._begin(name + secrets.token_hex(20)[len(name) - 5 :])
             write_new(new.with_suffix(".pack"), made.pack, mode=0o444)
             write_atomic(new.with_suffix(".idx"), made.index, mode=0o444, prefix=f"{new.name}.tmp-")
 
@@ -108,10 +110,17 @@ class KeptPacks:
         return self._folder / name
 
 
+def listing(folder: Path) -> set[str]:
+    """The names in a folder of packs."""
+    with os.scandir(folder) as found:
+        return {each.name for each in found}
+
+
 def keeps(path: Path) -> list[tuple[Path, frozenset[str]]]:
     """The keeps of ours in the bare repo at `path`, and the locks that their makers held."""
     found: list[tuple[Path, frozenset[str]]] = []
-    for keep in (path / "objects" / "pack").glob("pack-*.keep"):
+    folder = path / "objects" / "pack"
+    for keep in (folder / name for name in listing(folder) if name.endswith(".keep")):
         with suppress(FileNotFoundError):
             words = keep.read_text(errors="replace").split()
             if words[:1] == ["shardd"] and words[2:] and all(is_id(word.removeprefix("@")) for word in words[2:]):
@@ -154,15 +163,11 @@ def gather(path: Path, locks: Path) -> None:
 
 
 def _small(folder: Path) -> list[Path]:
-    """The indexes of packs of about one size, if there are enough to make one of them; else none."""
-    levels: dict[int, list[Path]] = {}
-    with os.scandir(folder) as found:
-        names = {each.name: each for each in found if each.name.startswith(OURS)}
-    for name, each in names.items():
-        # Not what is in flight: who wrote it may be about to verify that it is there.
-        if name.endswith(".idx") and f"{name[:-4]}.keep" not in names:
-            with suppress(FileNotFoundError):
-                count = packfile.count_of(each.stat().st_size)
-                if count < _LARGEST:
-                    levels.setdefault(int(math.log(max(count, 1), _MANY)), []).append(folder / name)
-    return next((level for level in levels.values() if len(level) >= _MANY), [])
+    """The indexes of packs of one level, if there are enough to make one of them; else none."""
+    names = listing(folder)
+    levels: dict[str, list[Path]] = {}
+    for name in names:
+        # Not what is in flight: its keep goes once its ref has moved.
+        if name.startswith(OURS) and name.endswith(".idx") and f"{name[:-4]}.keep" not in names:
+            levels.setdefault(name[len(OURS)], []).append(folder / name)
+    return next((levels[f"{at:x}"] for at in range(_LEVELS) if len(levels.get(f"{at:x}", ())) >= _MANY), [])

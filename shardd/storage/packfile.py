@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -91,9 +92,29 @@ def entries(pack: bytes, index: bytes) -> Iterator[tuple[str, bytes]]:
         raise Corrupt(f"a pack does not read: {error}", "run `git fsck`") from None
 
 
-def count_of(size: int) -> int:
-    """How many objects an index of so many bytes, made by `build`, has."""
-    return (size - 8 - _FANOUT.size - 40) // 28
+def find(index: bytes, oid: str) -> int | None:
+    """Where in its pack the object stands, by an index that `build` made; None if it is not in there."""
+    name = bytes.fromhex(oid)
+    low = struct.unpack_from(">I", index, 8 + 4 * (name[0] - 1))[0] if name[0] else 0
+    high, count = (struct.unpack_from(">I", index, 8 + 4 * place)[0] for place in (name[0], 255))
+    start = 8 + _FANOUT.size
+    place = bisect_left(range(high), name, low, high, key=lambda at: index[start + 20 * at : start + 20 * at + 20])
+    if index[start + 20 * place : start + 20 * place + 20] != name or place >= high:
+        return None
+    return int(struct.unpack_from(">I", index, start + 24 * count + 4 * place)[0])
+
+
+def read(data: bytes) -> tuple[int, bytes]:
+    """Kind and bytes of the object whose entry `data` begins with. ValueError or zlib.error if it is not whole."""
+    kind, size, shift, at = data[0] >> 4 & 7, data[0] & 15, 4, 0
+    while data[at] & 0x80:
+        at += 1
+        size |= (data[at] & 0x7F) << shift
+        shift += 7
+    raw = zlib.decompressobj().decompress(data[at + 1 :])
+    if len(raw) != size:
+        raise ValueError("an object is shorter than it says")
+    return kind, raw
 
 
 def _sealed(data: bytes) -> bytes:
