@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
-from shardd.core.codec import decode_event
-from shardd.core.event import Draft, Event
+from shardd.core.codec import decode_event, genesis_oid
+from shardd.core.event import Draft, Event, Head
 from shardd.core.names import space_ref
 from shardd.core.policy import Candidate, Reject
 from shardd.storage.authority import EmbeddedAuthority
@@ -46,7 +46,8 @@ def append_drafts(
         if not drafts:
             return []
         if head is None:
-            head = held.create(space) if create else authority.existing(space)
+            # A space begins by the same move of its ref as its first events: a refused append begins none.
+            head = Head(0, genesis_oid(space)) if create else authority.existing(space)
         lease = standing.tenancy.lease
         mine = None
         if lease is not None and lease.holder == pusher.principal and (epoch is not None or not lease.fenced):
@@ -56,7 +57,7 @@ def append_drafts(
             mine = held.next_epoch(space)
         batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
-        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease)
+        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create)
         if isinstance(decision, Reject):
             raise decision.error()
         return list(decision.events[space_ref(space)])

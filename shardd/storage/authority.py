@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
@@ -39,12 +40,13 @@ from shardd.core.names import SpaceRef, check_space, classify, lease_ref, space_
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
+from shardd.errors import BadEvent, Corrupt, Misuse, Unavailable
 from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
+from shardd.storage.kept import KeptPacks, gather
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.locks import HEAD, Lock, locked
 from shardd.storage.repository import Repository, first_parent
@@ -84,16 +86,6 @@ class Authority(Protocol):
     def head(self, space: str) -> Head | None:
         """Where the space stands; None if it does not exist."""
         ...
-
-
-def no_such_space(label: str) -> Rejected:
-    return Rejected(
-        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
-    )
-
-
-def exists_already(label: str) -> Rejected:
-    return Rejected("exists", f"the space {label} exists already")
 
 
 class EmbeddedAuthority:
@@ -192,11 +184,14 @@ class EmbeddedAuthority:
         also: further locks to take, for refs that belong to no space; creating: a space may be created meanwhile
         """
         names = [check_space(space) for space in spaces]
-        extra = [*also, HEAD] if creating else also
+        wanted = [*names, *also, HEAD] if creating else [*names, *also]
+        repository = self.place.repository
         reached(Point.BEFORE_LOCK)
-        with self._locked({*names, *extra}) as locks:
+        with self._locked(set(wanted)) as locks, KeptPacks(repository.path, [lock.name for lock in locks]) as kept:
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._source, names, locks)
+            yield Held(self, self._source, names, locks, kept)
+        if kept.wrote:
+            gather(repository.path, repository.locks)
         reached(Point.BEFORE_ANSWER)
 
     @contextmanager
@@ -240,12 +235,14 @@ class Held:
         source: TimeSource,
         spaces: Sequence[str],
         locks: Sequence[Lock],
+        kept: KeptPacks,
     ) -> None:
         self._repository = authority.place.repository
         self._authority = authority
         self._store = authority.leases
         self._source = source
         self._locks = locks
+        self._kept = kept
         self._records: dict[str, Record] = {}
         self._marks: dict[str, Mark | None] = {}
         for space in spaces:
@@ -286,8 +283,8 @@ class Held:
             raise exists_already(self._label(space))
         raw = genesis(space, seq=seq)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
-        self._begin(space, oid)
+        self._kept.write([raw])
+        self._show(space, None, oid)
         return Head(seq, oid)
 
     def take_over(
@@ -299,7 +296,7 @@ class Held:
         options: Options,
         *,
         create: bool,
-        publish: Callable[[], None],
+        publish: Callable[[KeptPacks], None],
     ) -> Decision:
         """Move the head from the genesis `beginning` to the tip of a log that is imported whole, if the rules accept.
 
@@ -311,12 +308,8 @@ class Held:
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            publish()
-            if standing.head is None:
-                self._begin(space, tip)
-            else:
-                move = RefMove(space_ref(space), beginning.oid, tip)
-                self._move([move], self._take(decision, pusher.principal or ""))
+            publish(self._kept)
+            self._show(space, standing.head, tip, self._take(decision, pusher.principal or "", beginning))
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -335,38 +328,44 @@ class Held:
         epoch: int | None,
         *,
         take_lease: bool = False,
+        create: bool = False,
     ) -> Decision:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
 
         take_lease: take the lease for this append alone, if it is free
+        create: begin the space by the same move if nobody has (needs `creating`); `expected` is its genesis then
         """
         place = self._authority.place
         standing = self.standing(space)
-        known = partial(self.find, space, expected)
+        before = standing.head
+        known = partial(self.find, space, expected) if before else None
         options = Options(epoch, take_lease)
-        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options)
+        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            self._repository.write_commits(commit.raw for commit in commits)
-            move = RefMove(space_ref(space), expected.oid, commits[-1].oid)
-            self._move([move], self._take(decision, pusher.principal or ""))
+            beginning = [] if before else [genesis(space)]
+            self._kept.write([*beginning, *(commit.raw for commit in commits)])
+            self._show(space, before, commits[-1].oid, self._take(decision, pusher.principal or "", expected))
         return decision
 
     def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
-        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
+        self._repository.secure(self._kept, moves, [e.oid for events in accepted.events.values() for e in events])
         self._move(moves, self._take(accepted, principal))
 
-    def _take(self, accepted: Accept, principal: str) -> list[_Step | None]:
-        """The leases that what was accepted takes for itself alone, taken and released."""
+    def _take(self, accepted: Accept, principal: str, head: Head | None = None) -> list[_Step | None]:
+        """The leases that what was accepted takes for itself alone, taken and released.
+
+        head: where the space stands, or is begun
+        """
         taken: list[tuple[str, Outcome, Head, Mark]] = []
         for space in accepted.momentary:
             mark = self._clock(space)
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
-            taken.append((space, outcome, self._authority.existing(space), mark))
+            taken.append((space, outcome, head or self._authority.existing(space), mark))
         return [self._remember(*each) for each in taken]
 
     def _settle(self, space: str) -> Record:
@@ -385,8 +384,9 @@ class Held:
 
     def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
-        if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
-            self._repository.write_commits([record.entry])
+        kept_back = self._entries(record.entry, published) if record.journal and record.entry else None
+        if kept_back:
+            self._kept.write(kept_back)
             self._move([RefMove(lease_ref(space), published, record.journal)])
             return
         known = 0
@@ -402,12 +402,14 @@ class Held:
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
         self._move([], [self._remember(space, outcome, head, mark)])
 
-    def _leads_to(self, entry: bytes, published: str | None) -> bool:
-        """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
+    def _entries(self, entry: bytes, published: str | None) -> list[bytes] | None:
+        """The entries that lead from the journal that is published to `entry`; None if none do, or one is gone."""
+        found = [entry]
         parent = first_parent(entry)
         while parent is not None and parent != published and self._repository.has(parent):
-            parent = first_parent(self._repository.commit(parent))
-        return parent == published
+            found.append(self._repository.commit(parent))
+            parent = first_parent(found[-1])
+        return found if parent == published else None
 
     def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> _Step | None:
         """Store the outcome, if it begins no epoch; else what is to be stored and published together."""
@@ -418,19 +420,16 @@ class Held:
             return None
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
+        self._kept.write([raw])
         after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
         return _Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)
 
-    def _begin(self, space: str, oid: str) -> None:
-        """Show a space that did not exist."""
+    def _show(self, space: str, before: Head | None, oid: str, steps: Iterable[_Step | None] = ()) -> None:
+        """Move a space to `oid`, which begins it if there was none `before`. steps: epochs that begin with it"""
         ref = space_ref(space)
-        checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
-        if not checked_out or self._repository.read_ref(checked_out) is None:
-            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
-            # still names nothing, and the next space takes it over.
-            self._repository.point_head(ref)
-        self._move([RefMove(ref, None, oid)])
+        if before is None:
+            self._repository.lend_head(ref)
+        self._move([RefMove(ref, before.oid if before else None, oid)], steps)
 
     def _move(self, moves: Sequence[RefMove], steps: Iterable[_Step | None] = ()) -> None:
         """Store and publish the epochs that begin, and move the refs: all or none."""

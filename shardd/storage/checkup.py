@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from shardd.core.names import LEASES, SPACES, IntentRef, LeaseRef, OtherRef, SpaceRef, classify, lease_ref
-from shardd.errors import SharddError
+from shardd.errors import SharddError, Unavailable
+from shardd.storage import aside, kept
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, read
-from shardd.storage.doctor import Finding, leftovers
+from shardd.storage.doctor import OLD, Finding, leftovers
 from shardd.storage.facts import plain_patterns, plainly
 from shardd.storage.locks import locked
 from shardd.storage.repository import Repository, hardened
 
-_DRIFT = 60_000  # milliseconds between the lease clock and the wall clock that nobody minds
-_LEFTOVERS = (
-    "shardd/index/.*",
-    "shardd/leases/.*",
-    "objects/tmp_*",
-    "objects/pack/tmp_*",
-    "objects/??/tmp_obj_*",
-    "objects/pack/.tmp-*",
+_LITTER = (
+    *("shardd/index/.*", "shardd/leases/.*"),  # ours, half written
+    *("objects/tmp_*", "objects/??/tmp_obj_*"),  # git's
+    *("objects/pack/tmp*", "objects/pack/.tmp-*", "objects/pack/pack-*.lock"),  # git's and dulwich's
 )
+_GITS_KEEP = re.compile(r"(?:receive|fetch)-pack (\d+) on (\S+)\s*\Z")
+
+_DRIFT = 60_000  # milliseconds between the lease clock and the wall clock that nobody minds
 
 
 def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None = None) -> Iterator[Finding]:
@@ -38,8 +40,9 @@ def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None 
     yield from _indexes(authority)
     yield from _locks(repository)
     path = repository.path
-    for pattern in _LEFTOVERS:
+    for pattern in _LITTER:
         yield from leftovers(path.glob(pattern), now)
+    yield from _packs(repository, now)
     for name in ("info/grafts", "shallow", "objects/info/alternates"):
         if (path / name).exists():
             said = "makes git see another history than what is stored here"
@@ -145,6 +148,40 @@ def _remembered(authority: EmbeddedAuthority, space: str) -> str | None:
 def _settle(authority: EmbeddedAuthority, space: str) -> None:
     with authority.hold([space]):
         pass  # brought into order on entry
+
+
+def _packs(repository: Repository, now: float) -> Iterator[Finding]:
+    """What killed processes left of packs that were on their way."""
+    path = repository.path
+    killed = "was left behind by a process that was killed"
+    for folder in aside.folders(repository.state):
+        if aside.clear(folder, remove=False):
+            yield Finding("warning", str(folder), killed, "remove it", partial(aside.clear, folder))
+    for keep, locks in kept.keeps(path):
+        if _unlocked(repository, locks, keep.exists):
+            mend = partial(_unlocked, repository, locks, partial(kept.discard, keep))
+            yield Finding("warning", str(keep), killed, "the next append removes it; or mend it here", mend)
+    for keep in (path / "objects/pack").glob("pack-*.keep"):
+        with contextlib.suppress(OSError):
+            said = _GITS_KEEP.match(keep.read_text(errors="replace"))
+            here = said is not None and said[2] == socket.gethostname() and not Path(f"/proc/{said[1]}").exists()
+            if here and now - keep.stat().st_mtime > OLD:
+                yield Finding("warning", str(keep), killed, "remove it", partial(keep.unlink, missing_ok=True))
+    for pack in (path / "objects/pack").glob("pack-*.pack"):
+        if not pack.with_suffix(".idx").exists() and not pack.with_suffix(".keep").exists():
+            with contextlib.suppress(FileNotFoundError):
+                if now - pack.stat().st_mtime > OLD:
+                    what = "has no index: it was never complete, or its index was lost"
+                    yield Finding("warning", str(pack), what, f"git index-pack {pack}; remove it if that fails")
+
+
+def _unlocked(repository: Repository, locks: frozenset[str], act: Callable[[], object]) -> bool:
+    """Act under one of these locks, which prove that whoever held them all is gone; whether that came to anything."""
+    try:
+        with locked(repository.locks, sorted(locks)[:1], patience=0):
+            return act() is not False
+    except Unavailable:
+        return False
 
 
 def _locks(repository: Repository) -> Iterator[Finding]:

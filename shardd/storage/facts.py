@@ -130,17 +130,21 @@ def append_facts(
     expected: Head,
     commits: Sequence[Candidate],
     *,
-    known: Callable[[list[str]], Mapping[str, Head]],
+    known: Callable[[list[str]], Mapping[str, Head]] | None,
     options: Options,
+    create: bool = False,
 ) -> PushFacts:
     """The facts of an append to one space whose commits are at hand, oldest first, and need not be stored yet.
 
-    known: finds those of some Event-Ids that the space has; Misuse if there is no commit
+    known: finds those of some Event-Ids that the space has, None if it has none; Misuse if there is no commit
+    create: a space that does not exist may be begun by it
     """
+    if standing.head is None and create:
+        standing = replace(standing, head=Head(0, genesis_oid(standing.space)))
     if not commits:
         raise Misuse("an append without events")
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
-    found = known(claimed_ids(commits)) if relation is Relation.EXTENDS else {}
+    found = known(claimed_ids(commits)) if known and relation is Relation.EXTENDS else {}
     change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
     return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), options)
 

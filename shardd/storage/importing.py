@@ -45,7 +45,7 @@ def import_events(
     commits = chain(space, events, keep_gaps=keep_gaps, limits=place.limits)
     if dry_run:
         return measure(commits)
-    with SeenIds() as seen, PackWriter(place.repository.path) as packs:
+    with SeenIds() as seen, PackWriter(place.repository) as packs:
         packs.empty_tree()
         first = last = None
         count = -1

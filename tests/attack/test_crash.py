@@ -93,7 +93,7 @@ def test_a_lease_change_is_whole_or_never_was(repo: Path, transition: Transition
 PUSH_POINTS = [p for p in ORDER if p not in ELSEWHERE | {Point.BEFORE_STORE, Point.AFTER_STORE}]
 
 
-@pytest.mark.parametrize("count", [1, 150], ids=["loose", "packed"])
+@pytest.mark.parametrize("count", [1, 150], ids=["one", "many"])
 @pytest.mark.parametrize("point", PUSH_POINTS)
 def test_an_append_is_whole_or_never_was_and_a_retry_finds_out(repo: Path, point: Point, count: int) -> None:
     events = drafts("alice", count)

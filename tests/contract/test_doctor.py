@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -84,6 +85,10 @@ def behind_journal(root: Path) -> None:
     store.save(replace(record, journal=TREE, entry=None), mark)
 
 
+def torn_index(root: Path) -> None:
+    (root / REPO / "shardd/index/whynot.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096)
+
+
 def foreign_index(root: Path) -> None:
     with closing(sqlite3.connect(root / REPO / "shardd/index/whynot.db")) as connection, connection:
         connection.execute("UPDATE head SET oid = ?", (TREE,))
@@ -109,6 +114,20 @@ def folder(name: str) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         (root / name / "pack").mkdir(parents=True)
         old(root / name)
+
+    return make
+
+
+def kept(text: str, *, age: bool = True) -> Callable[[Path], None]:
+    """An incomplete pack under a keep."""
+
+    def make(root: Path) -> None:
+        base = root / REPO / "objects/pack" / f"pack-{'0' * 40}"
+        base.with_suffix(".keep").write_text(f"{text}\n")
+        if text.startswith("shardd"):
+            base.with_suffix(".pack").write_bytes(b"PACK")
+        if age:
+            old(base.with_suffix(".keep"))
 
     return make
 
@@ -145,11 +164,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str, bool]] = {
     "stale lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock", age=False), "broken", "a killed git left", True),
     "packed lock": (touched(f"{REPO}/packed-refs.lock", age=False), "warning", "may have left its lock", False),
     "import": (folder(f"{REPO}/objects/tmp_objdir-shardd-x"), "warning", "left behind by a process", True),
+    "aside": (folder(f"{REPO}/shardd/aside-x"), "warning", "left behind by a process", True),
+    "dulwich": (touched(f"{REPO}/objects/pack/tmpabcdef.pack"), "warning", "left behind by a process", True),
+    "keep": (kept("shardd 1 whynot", age=False), "warning", "left behind by a process", True),
+    "git's keep": (kept(f"receive-pack 99999999 on {socket.gethostname()}"), "warning",
+                   "left behind by a process", True),
+    "no index": (touched(f"{REPO}/objects/pack/pack-{'1' * 40}.pack"), "warning", "has no index", False),
     "pack": (touched(f"{REPO}/objects/pack/tmp_pack_x"), "warning", "left behind by a process", True),
     "new repo": (folder("repos/.new-x"), "warning", "left behind by a process", True),
     "index": (foreign_index, "warning", "knows a head of whynot that is none", True),
-    "torn index": (lambda r: (r / REPO / "shardd/index/whynot.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096), "warning",
-                   "is damaged", True),
+    "torn index": (torn_index, "warning", "is damaged", True),
     "old index": (touched(f"{REPO}/shardd/index.db"), "warning", "is of an earlier shardd", True),
     "half an index": (touched(f"{REPO}/shardd/index/.whynot.x"), "warning", "left behind by a process", True),
     "half a lease": (touched(f"{REPO}/shardd/leases/.whynot.x"), "warning", "left behind by a process", True),
