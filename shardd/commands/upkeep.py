@@ -27,9 +27,10 @@ class Backup:
     def run(self, context: Context) -> Answer:
         context.require_operator()
         saved = backup.backup(context.server, Path(self.dest))
-        what = f"{many(saved.repos, 'repo')} with {many(saved.spaces, 'space')}"
+        spaces = sum(map(len, saved.repos.values()))
+        what = f"{many(len(saved.repos), 'repo')} with {many(spaces, 'space')}"
         line = f"backed up {what} to {self.dest}; {many(saved.moved, 'ref')} had changed"
-        return say(line, {"dest": self.dest, "repos": saved.repos, "spaces": saved.spaces, "moved": saved.moved})
+        return say(line, {"dest": self.dest, "repos": len(saved.repos), "spaces": spaces, "moved": saved.moved})
 
 
 @dataclass(frozen=True, slots=True)

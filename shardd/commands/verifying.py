@@ -12,7 +12,7 @@ from shardd.core.canonical import Json
 from shardd.core.names import Address
 from shardd.core.roles import Role
 from shardd.core.wire import printable
-from shardd.errors import Corrupt, Rejected
+from shardd.errors import Corrupt, Rejected, Unavailable
 from shardd.storage.repository import Repository
 from shardd.storage.verify import Keys, Report, spaces_in, verify
 
@@ -54,17 +54,23 @@ def shown(found: Iterable[tuple[str, Report]]) -> Answer:
 
 
 def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]:
-    count = broken = 0
+    count = broken = behind = 0
     for name, report in found:
         yield name, report
         count += 1
-        broken += report.broken is not None
+        broken += report.broken is not None and not report.behind
+        behind += report.behind
     if not count:
         raise Rejected("no-such-space", "there is no such space here", "see `shardd space list`, or `git branch -r`")
     if broken:
         raise Corrupt(
             f"{broken} of {count} spaces broken" if count > 1 else "the space is broken",
             "compare with a backup or with other clones, which tell what was there",
+        )
+    if behind:
+        raise Unavailable(
+            "a log is behind the journal of its leases",
+            "run `git fetch`, and verify again; if it stays so, events were lost",
         )
 
 
@@ -77,7 +83,8 @@ def _line(name: str, report: Report) -> str:
     facts += [f"{many(count, 'signature')}: {said}" for said, count in sorted(report.signed.items())]
     if report.broken is None:
         return printable(f"{name}: whole: {', '.join(facts)}")
-    return printable(f"{name}: BROKEN: {report.broken.message} (before it: {', '.join(facts)})")
+    found = "BEHIND" if report.behind else "BROKEN"
+    return printable(f"{name}: {found}: {report.broken.message} (before it: {', '.join(facts)})")
 
 
 def _value(name: str, report: Report) -> Json:

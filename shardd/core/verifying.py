@@ -11,6 +11,8 @@
     epoch             a Lease-Epoch that goes back, or that is not the one in force there, or that nobody held
     journal           a commit of the journal that is not linear, not in the authority's form, or whose epoch goes back
     resumed-at        a tenure that resumes from a head that this log does not have
+    behind            … in a copy, where that head is further on: git reads log and journal one after the other, and the
+                      log may have moved on between. Fetching again settles whether events were lost
     signature         a signature that does not fit the commit (storage/verify.py)
 
 An event's epoch is that of the last tenure that resumed at, or before, its parent. Where the journal is not at hand,
@@ -69,10 +71,14 @@ class Journal:
 
 
 class Verifier:
-    """Takes a log commit by commit. journal: None where it is not at hand; Damaged at the first rule that is broken."""
+    """Takes a log commit by commit; Damaged at the first rule that is broken.
 
-    def __init__(self, space: str, journal: Journal | None) -> None:
+    journal: None where it is not at hand; copy: log and journal were fetched, not read where they are written
+    """
+
+    def __init__(self, space: str, journal: Journal | None, *, copy: bool = False) -> None:
         self._space = space
+        self._copy = copy
         self._journal = journal
         self._seq = -1
         self._oid = ""
@@ -128,7 +134,7 @@ class Verifier:
         if journal is not None and journal.next is not None:
             at = journal.next.resumed_at
             raise Damaged(
-                "resumed-at",
+                "behind" if self._copy else "resumed-at",
                 self._seq,
                 journal.next_oid,
                 f"epoch {journal.next.tenure.epoch} resumed at seq {at.seq}, {at.oid[:12]}, and this log ends before",

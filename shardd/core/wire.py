@@ -74,7 +74,7 @@ def parse_update(line: str) -> Change:
 
 def packet(text: str) -> bytes:
     """One pkt-line; what is longer than one holds is cut."""
-    raw = text.encode("utf-8", "replace")[:65_000]
+    raw = text.encode("utf-8", "surrogateescape")[:65_000]
     return b"%04x" % (len(raw) + 4) + raw
 
 

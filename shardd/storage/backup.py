@@ -6,9 +6,13 @@
 
 The copy is git's own: `git fsck`, `git log` and `git clone` work on it. Each run fetches only what is new. A space's
 log and the journal of its leases are read together, under the space's lock, which is held for just that; the commits
-are fetched afterwards, by name, so pushes go on meanwhile. All refs of a repo then move in one step: a run that is
-killed leaves them as they were. A log in the backup only ever grows: a server that has lost events cannot make the
-backup forget them too.
+are fetched afterwards, by name, so pushes go on meanwhile. All refs of a repo then move in one step, journals before
+logs; what a run that is killed has left of that, the next one does, and a restore reads as if it had. A log in the
+backup only ever grows: a server that has lost events cannot make the backup forget them too.
+
+A restore builds the repos in a hidden folder and gives that its place; access files and host keys come only then, so no
+killed one leaves a copy of them elsewhere. Until its end the folder holds a file `.restoring`, and is no server's
+directory; the next restore begins anew.
 
 What comes back begins new tenures under epochs above all that were ever given out, so whoever held a lease before is
 recognisably late, however old the backup is.
@@ -19,7 +23,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,38 +33,43 @@ import msgspec
 
 from shardd.core.lease import Restored
 from shardd.core.limits import Limits
-from shardd.core.names import LEASES, SPACES
+from shardd.core.names import LEASES, LeaseRef, SpaceRef, classify
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
+from shardd.storage import intents
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.durable import sync_directories, write_atomic, writing
 from shardd.storage.git import RefMove
 from shardd.storage.leases import LeaseStore, Record
+from shardd.storage.locks import Lock, locked
 from shardd.storage.repository import PLAIN_REFS, Repository, create_bare
-from shardd.storage.serverdir import ServerDir
+from shardd.storage.seams import Point, reached
+from shardd.storage.serverdir import RESTORING, ServerDir
 from shardd.version import VERSION
 
 _FORMAT = 1
+_LOCK = "@backup"
 _MARKER = "BACKUP"
 _FILES = ("access.toml", "config.toml", "user_ca_keys", "revoked_keys", "keys", "host_keys", "site-hooks")
 _EPOCH_ZERO = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """made: when the last run ended, RFC 3339"""
+    """made: when the last run ended, RFC 3339; files, repos: what it holds since then, spaces by repo"""
 
     format: int
     made: str
     shardd: str
     source: str
+    files: list[str] = []
+    repos: dict[str, list[str]] = {}
 
 
 @dataclass(slots=True)
 class Saved:
-    """What a run did. spaces: how many there are; moved: refs that had changed"""
+    """What a run did. spaces: of each repo; moved: refs that had changed"""
 
-    repos: int = 0
-    spaces: int = 0
+    repos: dict[str, list[str]] = field(default_factory=dict)
     moved: int = 0
 
 
@@ -79,10 +88,13 @@ def backup(server: ServerDir, dest: Path) -> Saved:
     with writing(dest), _alone(dest):
         _copy_files(server.root, dest / "files", still=server.access.still())
         (dest / "repos").mkdir(mode=0o700, exist_ok=True)
+        for half_made in (dest / "repos").glob(".new-*"):
+            shutil.rmtree(half_made, ignore_errors=True)
         for repo in server.repo_names():
             _save_repo(server, repo, dest / "repos" / f"{repo}.git", saved)
         made = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        marker = Marker(_FORMAT, made, VERSION, str(server.root))
+        files = [name for name in _FILES if (dest / "files" / name).exists()]
+        marker = Marker(_FORMAT, made, VERSION, str(server.root), files, saved.repos)
         write_atomic(dest / _MARKER, msgspec.json.encode(marker) + b"\n")
     return saved
 
@@ -90,19 +102,60 @@ def backup(server: ServerDir, dest: Path) -> Saved:
 def restore(source: Path, root: Path) -> Brought:
     """Make a server's directory out of a backup, whole or not at all; Misuse or Rejected if that cannot be."""
     marker = read_marker(source)
+    _check_whole(source, marker)
+    for killed in [root, *root.parent.glob(f".{root.name}.restoring-*")]:
+        if (killed / RESTORING).exists():
+            _remove_killed(killed)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise Rejected("exists", f"{root} is not empty", "name a new directory")
     with writing(root.parent):
         root.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.restoring-", dir=root.parent))
+    at = draft
     try:
-        with writing(root.parent):
-            brought = _bring(source, draft, marker.made)
+        with writing(root.parent), (draft / RESTORING).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            brought = _bring(source, draft, marker)
+            reached(Point.BEFORE_MOVE)
             draft.rename(root)
+            at = root
             sync_directories([root.parent])
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            reached(Point.AFTER_MOVE)
+            _copy_files(source / "files", root)
+            (root / RESTORING).unlink()
+            sync_directories([root])
+    except BaseException:
+        shutil.rmtree(at, ignore_errors=True)
+        raise
     return brought
+
+
+def _remove_killed(folder: Path) -> None:
+    """Remove what a restore that was killed has left; Unavailable while it runs."""
+    with writing(folder), (folder / RESTORING).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another restore into {folder} is running", "wait for its end") from None
+        shutil.rmtree(folder)
+
+
+def _check_whole(source: Path, marker: Marker) -> None:
+    """Corrupt, naming what is missing, unless all is there that the last run has left."""
+    wanted = [source / "files" / name for name in marker.files or ["access.toml"]]
+    wanted += [source / "repos", *(source / "repos" / f"{repo}.git" for repo in marker.repos)]
+    lacking = [path for path in wanted if not path.exists() or (path.name == "host_keys" and not any(path.iterdir()))]
+    if lacking:
+        raise _incomplete(", ".join(str(path.relative_to(source)) for path in lacking), source)
+    for repo, spaces in marker.repos.items():
+        with Repository(source / "repos" / f"{repo}.git") as copy:
+            gone = sorted(set(spaces) - set(copy.spaces()))
+        if gone:
+            raise _incomplete(f"{repo}/{gone[0]}", source)
+
+
+def _incomplete(what: str, source: Path) -> Corrupt:
+    return Corrupt(f"the backup {source} is not whole: {what} is missing", "bring it back, or restore another backup")
 
 
 def read_marker(source: Path) -> Marker:
@@ -143,52 +196,58 @@ def _alone(dest: Path) -> Iterator[None]:
 
 def _save_repo(server: ServerDir, repo: str, mirror: Path, saved: Saved) -> None:
     create_bare(mirror, hooks="refused", limits=Limits())
+    (mirror / "config.lock").unlink(missing_ok=True)  # of a git that was killed: nobody else configures the copy
     authority = server.authority(repo, FileAccess())
-    with authority.place.repository as origin, Repository(mirror) as copy:
+    with (
+        authority.place.repository as origin,
+        Repository(mirror) as copy,
+        locked(copy.locks, [_LOCK]) as locks,
+    ):
+        intents.settle(copy, locks)
         wanted: dict[str, str] = {}
         records: list[Record] = []
-        for ref in origin.refs_below(SPACES):
-            space = ref.removeprefix(SPACES)
+        spaces = origin.spaces()
+        for space in spaces:
             with authority.hold([space]) as held:
                 wanted.update(held.refs(space))
                 records.append(held.record(space))
-            saved.spaces += 1
-        everything = origin.refs_below("refs/")
-        wanted.update({ref: oid for ref, oid in everything.items() if not _only_grows(ref)})
-        saved.moved += _fetch(repo, origin, copy, wanted)
+        for ref, oid in origin.refs_below("refs/").items():
+            # A space that began meanwhile comes along the next time, journal and log of one moment.
+            if not _only_grows(ref) or copy.read_ref(ref) is not None:
+                wanted.setdefault(ref, oid)
+        saved.moved += _fetch(repo, origin, copy, wanted, locks)
         head = origin.read_ref("HEAD")
         if head is not None and head != copy.read_ref("HEAD") and head.startswith("ref: "):
             copy.point_head(head.removeprefix("ref: "))
         _copy_plain_refs(origin, copy)
         _save_leases(copy, records)
-    saved.repos += 1
+    saved.repos[repo] = spaces
 
 
-def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, str]) -> int:
+def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, str], locks: Sequence[Lock]) -> int:
     """Make the copy's refs those wanted, in one step; how many that changes."""
     there = copy.refs_below("refs/")
     gone = {ref: oid for ref, oid in there.items() if ref not in wanted}
     lost = sorted(filter(_only_grows, gone))
     if lost:
         raise _shrunk(repo, f"{lost[0]} is in the backup and no longer on the server")
-    changed = {ref: oid for ref, oid in wanted.items() if there.get(ref) != oid}
+    changed = [RefMove(ref, there.get(ref), oid) for ref, oid in wanted.items() if there.get(ref) != oid]
+    # A journal that is ahead of its log names a head that is on its way; a log ahead of its journal, no epoch at all.
+    changed.sort(key=lambda move: not move.ref.startswith(LEASES))
     if changed:
-        # Without a plus git takes only what goes on from where the backup stands.
-        lines = (f"{'' if _only_grows(ref) else '+'}{oid}:{ref}" for ref, oid in changed.items())
-        try:
-            copy.git.fetch(origin.path, lines)
-        except Unavailable as error:
-            if "[rejected]" not in error.message:
-                raise
-            refused = (line for line in error.message.splitlines() if "[rejected]" in line)
-            raise _shrunk(repo, "git says: " + "; ".join(" ".join(line.split()) for line in refused)) from None
-    if gone:
-        copy.move_refs([RefMove(ref, oid, None) for ref, oid in gone.items()])
+        copy.git.fetch(origin.path, {move.new: None for move in changed if move.new is not None})
+    for move in changed:
+        if _only_grows(move.ref) and move.old and move.new and not copy.git.is_ancestor(move.old, move.new):
+            raise _shrunk(repo, f"{move.ref} is at {move.new[:12]}, which does not contain {move.old[:12]}")
+    for moves in ([RefMove(ref, oid, None) for ref, oid in gone.items()], changed):
+        if moves:  # what goes, goes first: its name may be in the way of another
+            with intents.noted(locks, moves, whole=True):
+                copy.move_refs(moves, locks=locks)
     return len(changed) + len(gone)
 
 
 def _only_grows(ref: str) -> bool:
-    return ref.startswith((SPACES, LEASES))
+    return isinstance(classify(ref), SpaceRef | LeaseRef)
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:
@@ -215,10 +274,10 @@ def _copy_plain_refs(origin: Repository, copy: Repository) -> None:
             copy.git.run("config", "--add", PLAIN_REFS, value)
 
 
-def _bring(source: Path, draft: Path, made: str) -> Brought:
-    server = ServerDir.create(draft)
-    _copy_files(source / "files", draft)
-    brought = Brought(made)
+def _bring(source: Path, draft: Path, marker: Marker) -> Brought:
+    """The repos. Nobody reads access files in the draft, and nobody's secrets are there."""
+    server = ServerDir.create(draft, restoring=True)
+    brought = Brought(marker.made)
     floor = SystemTime().wall() - _EPOCH_ZERO
     for mirror in sorted((source / "repos").glob("*.git")):
         repo = mirror.name.removesuffix(".git")
@@ -226,6 +285,7 @@ def _bring(source: Path, draft: Path, made: str) -> Brought:
         authority = server.authority(repo, FileAccess())
         with authority.place.repository as origin, Repository(mirror) as copy:
             refs = copy.refs_below("refs/")
+            refs.update({move.ref: move.new for move in intents.unfinished(copy, _LOCK) if move.new is not None})
             if refs:
                 origin.git.fetch(mirror, (f"{oid}:{ref}" for ref, oid in refs.items()))
             _copy_plain_refs(copy, origin)
@@ -233,7 +293,7 @@ def _bring(source: Path, draft: Path, made: str) -> Brought:
             if head is not None and head.startswith("ref: "):
                 origin.point_head(head.removeprefix("ref: "))
             LeaseStore(copy.state).copy_to(LeaseStore(origin.state))
-            for space in (ref.removeprefix(SPACES) for ref in refs if ref.startswith(SPACES)):
+            for space in origin.spaces():
                 brought.epochs[f"{repo}/{space}"] = authority.change(space, Restored(floor)).epoch
     return brought
 

@@ -113,10 +113,12 @@ class Git:
         """All values of a setting of the repository's configuration, in order."""
         if not self.ask("config", "--local", "--get-all", name):
             return []
-        return self.run("config", "--local", "--get-all", name).decode().splitlines()
+        listed = self.run("config", "--local", "--null", "--get-all", name)
+        return [value.decode("utf-8", "surrogateescape") for value in listed.split(b"\0")[:-1]]
 
     def fetch(self, source: Path, refspecs: Iterable[str]) -> None:
-        """Fetch from a repository on this machine, `OID:REF` each; all refs move, or none. Unavailable if git refuses.
+        """Fetch from a repository on this machine, `OID` or `OID:REF` each; all refs move, or none. Unavailable if git
+        refuses.
 
         The objects are checked on their way (git-fsck(1)), and that they are complete.
         """
@@ -127,7 +129,7 @@ class Git:
             *trust,
             *("-c", "fetch.fsckObjects=true"),
             *("fetch", "--atomic", *still, "--stdin", "--upload-pack", serve, str(source)),
-            stdin="".join(f"{refspec}\n" for refspec in refspecs).encode(),
+            stdin="".join(f"{refspec}\n" for refspec in refspecs).encode("utf-8", "surrogateescape"),
         )
 
     def is_ancestor(self, older: str, newer: str) -> bool:
@@ -167,7 +169,7 @@ class Git:
                 raise SharddError("pipes to git are missing")
             # Git lets go of the refs when its input ends without a commit: so it does when we are killed.
             with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(f"start\0{''.join(lines)}prepare\0".encode())
+                child.stdin.write((f"start\0{''.join(lines)}prepare\0").encode("utf-8", "surrogateescape"))
                 child.stdin.flush()
             if b"prepare: ok\n" in (child.stdout.readline(), child.stdout.readline()):
                 if decided is not None:

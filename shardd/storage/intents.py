@@ -38,10 +38,10 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def noted(locks: Sequence[Lock], moves: Sequence[RefMove]) -> Iterator[None]:
-    """Move them, and sync what they need, in this block."""
+def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = False) -> Iterator[None]:
+    """Move them, and sync what they need, in this block. whole: a journal must not move alone either"""
     # An epoch that has begun and no event of it is no half push: a journal moves first and needs no record.
-    whole = sum(not isinstance(classify(move.ref), LeaseRef) for move in moves) > 1
+    whole = whole or sum(not isinstance(classify(move.ref), LeaseRef) for move in moves) > 1
     intent = Intent(os.urandom(8).hex(), whole, [lock.name for lock in locks], list(moves))
     raw = msgspec.json.encode(intent)
     for lock in locks:
@@ -65,9 +65,8 @@ def settle(repository: Repository, locks: Sequence[Lock]) -> None:
     found = {lock.name: intent for lock in locks if (intent := _read(lock)) is not None}
     for intent in {intent.id: intent for intent in found.values()}.values():
         if intent.whole and all(name in found and found[name].id == intent.id for name in intent.locks):
-            at = {move: repository.read_ref(move.ref) for move in intent.moves}
-            left = [move for move, oid in at.items() if oid == move.old]
-            if 0 < len(left) < len(at):
+            left = _left(repository, intent)
+            if left:
                 repository.move_refs(left, locks=locks)
         repository.sync_refs(intent.moves)
     for lock in locks:
@@ -75,9 +74,28 @@ def settle(repository: Repository, locks: Sequence[Lock]) -> None:
             lock.write(b"", durable=True)
 
 
+def unfinished(repository: Repository, name: str) -> list[RefMove]:
+    """What `settle` would move, for who may not write there. name: of the one lock of those moves"""
+    try:
+        intent = _parsed((repository.locks / name).read_bytes())
+    except FileNotFoundError:
+        return []
+    return _left(repository, intent) if intent is not None and intent.whole else []
+
+
+def _left(repository: Repository, intent: Intent) -> list[RefMove]:
+    """The moves that are still to be made; none where none was made."""
+    at = {move: repository.read_ref(move.ref) for move in intent.moves}
+    left = [move for move, oid in at.items() if oid == move.old]
+    return left if len(left) < len(at) else []
+
+
 def _read(lock: Lock) -> Intent | None:
+    return _parsed(lock.read())
+
+
+def _parsed(raw: bytes) -> Intent | None:
     """None also for half of a record: a power failure tore it before it was synced, and so before any ref moved."""
-    raw = lock.read()
     try:
         return msgspec.json.decode(raw, type=Intent) if raw else None
     except msgspec.DecodeError:

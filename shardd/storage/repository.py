@@ -136,7 +136,7 @@ class Repository:
     def read_ref(self, ref: str) -> str | None:
         """Where a ref stands, None if it does not exist. A symbolic ref reads as `ref: TARGET`."""
         try:
-            found = self._refs.read_ref(Ref(ref.encode()))
+            found = self._refs.read_ref(Ref(ref.encode("utf-8", "surrogateescape")))
         except Exception as error:  # dulwich knows more kinds than it says
             raise Unavailable(f"{ref} in {self.path} cannot be read: {error}", "run `shardd doctor`") from None
         if found is None:
@@ -152,9 +152,14 @@ class Repository:
         return sorted(name for name in names if is_id(name))
 
     def refs_below(self, prefix: str) -> dict[str, str]:
-        """Full names and oids of the refs whose names begin with `prefix` (a folder)."""
-        lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
-        return dict(line.split(" ", 1) for line in lines)
+        """Full names and oids of the refs whose names begin with `prefix` (a folder).
+
+        A name is bytes: what is not UTF-8 in it is kept as lone surrogates (PEP 383).
+        """
+        listed = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", prefix)
+        # No name holds a line feed or a space (git-check-ref-format(1)), but many another end of a line.
+        lines = listed.decode("utf-8", "surrogateescape").split("\n")[:-1]
+        return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
 
     def move_refs(
         self,

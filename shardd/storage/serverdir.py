@@ -22,12 +22,17 @@ from shardd.storage.repository import Repository, create_bare
 from shardd.storage.settings import Settings
 from shardd.version import VERSION
 
+RESTORING = ".restoring"
+"""A file that is there until a restore has come to its end."""
+
 
 class ServerDir:
-    """A server's directory at `root`; Misuse if it is none."""
+    """A server's directory at `root`; Misuse if it is none. restoring: for the restore that is making it"""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, restoring: bool = False) -> None:
         self.root = root.resolve()
+        if (root / RESTORING).exists() and not restoring:
+            raise Misuse(f"a restore into {root} has not come to its end", f"run `shardd restore BACKUP {root}` again")
         if not (self.root / "access.toml").exists() or not (self.root / "repos").is_dir():
             raise Misuse(f"{root} is not a server's directory", f"run `shardd init {root}`")
         self.access = AccessFiles(self.root)
@@ -35,9 +40,9 @@ class ServerDir:
         self.repos = self.root / "repos"
 
     @classmethod
-    def create(cls, root: Path) -> ServerDir:
-        """A new directory, which must be absent or empty."""
-        if root.exists() and any(root.iterdir()):
+    def create(cls, root: Path, *, restoring: bool = False) -> ServerDir:
+        """A new directory, which must be absent or empty. restoring: see ServerDir"""
+        if root.exists() and any(path.name != RESTORING for path in root.iterdir()):
             raise Rejected("exists", f"{root} is not empty", "name a new directory")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("keys", "repos", "host_keys"):
@@ -45,7 +50,7 @@ class ServerDir:
         hooks.install(root / "hooks", site=hooks.SERVER_SITE)
         write_atomic(root / "config.toml", b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n')
         write_atomic(root / "access.toml", b"# Who may do what; see the README.\n[roles]\n")
-        return cls(root)
+        return cls(root, restoring=restoring)
 
     @classmethod
     def around(cls, repository: Path) -> ServerDir | None:

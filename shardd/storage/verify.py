@@ -21,6 +21,9 @@ from shardd.storage.git import Git
 from shardd.storage.repository import Repository, first_parent
 from shardd.storage.seen import SeenIds, Twice
 
+_LOOKS = 100
+"""Attempts to see log and journal at one moment."""
+
 _SIGNED = 500  # signatures checked by one git
 
 
@@ -56,10 +59,15 @@ class Report:
     signed: dict[str, int] = field(default_factory=dict)
     broken: Damaged | None = None
 
+    @property
+    def behind(self) -> bool:
+        """Nothing is wrong but that the journal, in a copy, has gone on."""
+        return self.broken is not None and self.broken.rule == "behind"
+
 
 def spaces_in(git: Git, *, bare: bool) -> list[Refs]:
     """The spaces that a repository has: the branches of a bare one, what a clone has fetched of `origin`."""
-    listed = git.run("for-each-ref", "--format=%(refname)").decode().splitlines()
+    listed = git.run("for-each-ref", "--format=%(refname)").decode("utf-8", "surrogateescape").split("\n")
     names = set(listed)
     fetched = "refs/remotes/origin/spaces/"
     prefix = SPACES if bare or not any(name.startswith(fetched) for name in listed) else fetched
@@ -80,10 +88,10 @@ def verify(repository: Repository, refs: Refs, keys: Keys | None = None) -> Repo
     verifier: Verifier | None = None
     with SeenIds() as seen, _Signatures(repository.path, keys or Keys(), report) as signatures:
         try:
-            tip = _oid(repository, refs.log)
-            if refs.journal is not None:
-                journal = Journal(_commits(repository, _oid(repository, refs.journal)))
-            verifier = Verifier(refs.space, journal)
+            tip, newest = _tips(repository, refs)
+            if newest is not None:
+                journal = Journal(_commits(repository, newest))
+            verifier = Verifier(refs.space, journal, copy=not repository.state.is_dir())
             _run(verifier, _commits(repository, tip), seen, signatures)
         except Damaged as damaged:
             report.broken = _first([damaged, _repeated(seen.flush()), signatures.flush()])
@@ -148,6 +156,18 @@ def _unreadable(repository: Repository, tip: str, last: str | None, error: Shard
         at, child = parent, at
 
 
+def _tips(repository: Repository, refs: Refs) -> tuple[str, str | None]:
+    """Where log and journal stand at one moment: the journal is the same before and after the log is looked at."""
+    if refs.journal is None:
+        return _oid(repository, refs.log), None
+    for _ in range(_LOOKS):
+        journal = _oid(repository, refs.journal)
+        tip = _oid(repository, refs.log)
+        if _oid(repository, refs.journal) == journal:
+            return tip, journal
+    raise Unavailable(f"the leases of {refs.space} change all the time", "verify a copy: `git clone --mirror`")
+
+
 def _oid(repository: Repository, ref: str) -> str:
     found = repository.read_ref(ref)
     if found is None or found.startswith("ref: "):
@@ -203,7 +223,7 @@ class _Signatures:
             "--format=%H %G?",
             stdin="".join(f"{oid}\n" for oid in oids).encode(),
         )
-        return dict(line.split(" ", 1) for line in listed.decode().splitlines())
+        return dict(line.split(" ", 1) for line in listed.decode("ascii").split("\n")[:-1])
 
 
 _VERDICTS = {"G": "good", "U": "unknown key", "B": "bad", "X": "expired", "Y": "expired key", "R": "revoked key"}

@@ -8,12 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from shardd.core.journal import decode_entry
+from shardd.storage import backup as module
+from shardd.storage.backup import backup, restore
+from shardd.storage.git import RefMove
+from shardd.storage.locks import Lock
 from shardd.storage.repository import Repository
+from shardd.storage.seams import Point
+from shardd.storage.serverdir import ServerDir
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, Server, run, surroundings, wait_until
 
 
@@ -240,6 +247,162 @@ def test_nothing_half_made_is_left_behind(garden: Garden, dest: Path, tmp_path: 
     (tmp_path / "full" / "file").touch()
     assert garden.server.host("backup", str(tmp_path / "full")).status == 1
     assert garden.server.host("backup", str(dest), "--as", "carol").status == 1
+
+
+@pytest.mark.parametrize("point", ["after-lock:1", "before-move:1", "after-move:1"])
+def test_a_backup_killed_anywhere_restores_and_goes_on(
+    garden: Garden, alice: Actor, dest: Path, tmp_path: Path, point: str
+) -> None:
+    alice.clone(garden)
+    grow_once(alice, 1)
+    garden.server.host("backup", str(dest)).must()
+    grow_once(alice, 2)
+    words = [*SHARDD, "backup", str(dest), "--dir", str(garden.server.root)]
+    killed = run(words, cwd=tmp_path, env=surroundings(tmp_path) | {"SHARDD_KILL_AT": point})
+    assert killed.status == -signal.SIGKILL
+    shardd(tmp_path, "restore", str(dest), str(tmp_path / "back")).must()
+    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
+    garden.server.host("backup", str(dest)).must()
+    assert git(mirror(dest, garden), "rev-parse", garden.ref).stdout.strip() == garden.head()
+    shardd(tmp_path, "verify", "--repo", str(mirror(dest, garden))).must()
+
+
+def test_a_backup_killed_between_journal_and_log_is_read_as_if_it_had_ended(
+    garden: Garden, alice: Actor, dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git moves one ref after the other, and may be killed with its parent in between."""
+    server = ServerDir(garden.server.root)
+    alice.clone(garden)
+    grow_once(alice, 1)
+    backup(server, dest)
+    grow_once(alice, 2)
+
+    class Killed(BaseException):
+        pass
+
+    move = Repository.move_refs
+
+    def killed(copy: Repository, moves: Sequence[RefMove], *, locks: Sequence[Lock]) -> None:
+        assert [each.ref.startswith("refs/leases/") for each in moves] == [True, False], "the journal goes first"
+        move(copy, moves[:1], locks=locks)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "move_refs", killed)
+        with pytest.raises(Killed):
+            backup(server, dest)
+    restore(dest, tmp_path / "back")
+    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
+    back = git(tmp_path / "back" / "repos" / f"{garden.repo}.git", "rev-parse", garden.ref).stdout.strip()
+    assert back == garden.head()
+    backup(server, dest)
+    shardd(tmp_path, "verify", "--repo", str(mirror(dest, garden))).must()
+
+
+def test_locks_of_killed_gits_do_not_stop_a_backup(garden: Garden, alice: Actor, dest: Path) -> None:
+    alice.clone(garden)
+    grow_once(alice, 1)
+    garden.server.host("backup", str(dest)).must()
+    grow_once(alice, 2)
+    copy = mirror(dest, garden)
+    (copy / "config.lock").touch()
+    for name in (f"{garden.ref}.lock", "refs/leases/whynot.lock", "HEAD.lock"):
+        (copy / name).touch()
+        (copy / name).chmod(0o444)  # as our own git makes them
+    (dest / "repos" / ".new-x").mkdir()
+    garden.git("config", "--add", "shardd.plainRefs", "refs/heads/plain/*")
+    garden.server.host("backup", str(dest)).must()
+    assert git(copy, "rev-parse", garden.ref).stdout.strip() == garden.head()
+    assert not (copy / "config.lock").exists()
+    assert not (dest / "repos" / ".new-x").exists()
+
+
+ODD = ["Foo", "x\u2028y", "caf\udce9", "a'b", "-dash", "UPPER/lower"]
+
+
+def test_no_name_of_a_ref_stops_a_backup_or_the_doctor(
+    garden: Garden, alice: Actor, dest: Path, tmp_path: Path
+) -> None:
+    alice.clone(garden)
+    grow_once(alice, 1)
+    made = [f"create {folder}{name}" for name in ODD for folder in ("refs/heads/spaces/", "refs/heads/plain/")]
+    moves = "".join(f"{each}\0{garden.head()}\0" for each in made).encode("utf-8", "surrogateescape")
+    subprocess.run(["git", "update-ref", "--stdin", "-z"], cwd=garden.path, input=moves, check=True)
+    garden.server.host("backup", str(dest)).must()
+    garden.server.host("backup", str(dest)).must()
+    there, copied = (
+        subprocess.run(["git", "for-each-ref"], cwd=where, capture_output=True, check=True).stdout
+        for where in (garden.path, mirror(dest, garden))
+    )
+    assert there == copied
+    assert there.count(b"\n") > 2 * len(ODD)
+    told = garden.server.host("doctor")
+    assert "Traceback" not in told.stderr
+    assert "internal" not in told.stderr
+    shardd(tmp_path, "restore", str(dest), str(tmp_path / "back")).must()
+    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
+
+
+def test_a_backup_that_is_not_whole_is_not_restored(garden: Garden, dest: Path, tmp_path: Path) -> None:
+    garden.server.host("backup", str(dest)).must()
+    copy = f"repos/{garden.repo}.git"
+    for number, gone in enumerate(["files", "files/access.toml", "files/host_keys", "repos", copy]):
+        torn = tmp_path / f"torn-{number}"
+        shutil.copytree(dest, torn)
+        path = torn / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        there = set(tmp_path.iterdir())
+        said = shardd(tmp_path, "restore", str(torn), str(tmp_path / "back"))
+        assert (said.status, f"{gone}" in said.stderr, "is missing" in said.stderr) == (4, True, True), said
+        assert set(tmp_path.iterdir()) == there
+    git(mirror(dest, garden), "update-ref", "-d", garden.ref).must()
+    said = shardd(tmp_path, "restore", str(dest), str(tmp_path / "back"))
+    assert (said.status, f"{garden.repo}/whynot is missing" in said.stderr) == (4, True), said
+
+
+def test_a_killed_restore_leaves_no_keys_and_is_begun_anew(
+    dest: Path, garden: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(ServerDir(garden.server.root), dest)
+    root = tmp_path / "back"
+    steps: list[Point] = []
+    monkeypatch.setattr(module, "reached", steps.append)
+    restore(dest, tmp_path / "other")
+    assert steps == [Point.BEFORE_MOVE, Point.AFTER_MOVE]
+    passes = moves_before_the_folder(dest, tmp_path)
+    for point, place in (("before-move", ".back.restoring-*"), ("after-move", "back")):
+        words = [*SHARDD, "restore", str(dest), str(root)]
+        env = surroundings(tmp_path) | {"SHARDD_KILL_AT": f"{point}:{passes + 1}"}
+        assert run(words, cwd=tmp_path, env=env).status == -signal.SIGKILL
+        (left,) = tmp_path.glob(place)
+        assert not list((left / "host_keys").iterdir()), "no secret of anybody's"
+        if left == root:
+            assert shardd(tmp_path, "--dir", str(root), "doctor").status == 2
+    shardd(tmp_path, "restore", str(dest), str(root)).must()
+    assert not list(tmp_path.glob(".back.restoring-*"))
+    assert list((root / "host_keys").iterdir())
+    shardd(tmp_path, "--dir", str(root), "verify").must()
+
+
+def moves_before_the_folder(dest: Path, folder: Path) -> int:
+    """How many moves of refs a restore makes before it gives its folder its place."""
+    count = 0
+    while True:
+        root = folder / f"tried-{count}"
+        words = [*SHARDD, "restore", str(dest), str(root)]
+        run(words, cwd=folder, env=surroundings(folder) | {"SHARDD_KILL_AT": f"after-move:{count + 1}"})
+        for left in folder.glob(f".{root.name}.restoring-*"):
+            shutil.rmtree(left)
+        if root.exists():
+            shutil.rmtree(root)
+            return count
+        count += 1
+
+
+def grow_once(who: Actor, number: int) -> None:
+    """An event under a tenure of its own: journal and log move together."""
+    who.event(f"note: {number}", {"n": number})
+    who.push("-o", "lease=acquire")
 
 
 def test_a_killed_backup_is_taken_up_again(garden: Garden, alice: Actor, dest: Path) -> None:
