@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,9 @@ def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = Fals
     """Move them, and sync what they need, in this block. whole: a journal must not move alone either"""
     # An epoch that has begun and no event of it is no half push: a journal moves first and needs no record.
     whole = whole or sum(not isinstance(classify(move.ref), LeaseRef) for move in moves) > 1
-    intent = Intent(os.urandom(8).hex(), whole, [lock.name for lock in locks], list(moves))
+    # Names are bytes, and JSON is text: each byte as the character of that number.
+    named = [replace(move, ref=move.ref.encode("utf-8", "surrogateescape").decode("latin-1")) for move in moves]
+    intent = Intent(os.urandom(8).hex(), whole, [lock.name for lock in locks], named)
     raw = msgspec.json.encode(intent)
     for lock in locks:
         lock.write(raw, durable=whole)
@@ -97,6 +100,10 @@ def _read(lock: Lock) -> Intent | None:
 def _parsed(raw: bytes) -> Intent | None:
     """None also for half of a record: a power failure tore it before it was synced, and so before any ref moved."""
     try:
-        return msgspec.json.decode(raw, type=Intent) if raw else None
+        intent = msgspec.json.decode(raw, type=Intent) if raw else None
     except msgspec.DecodeError:
         return None
+    if intent is None:
+        return None
+    moves = [replace(move, ref=move.ref.encode("latin-1").decode("utf-8", "surrogateescape")) for move in intent.moves]
+    return msgspec.structs.replace(intent, moves=moves)
