@@ -121,7 +121,7 @@ def _locks(repository: Repository) -> Iterator[Finding]:
     for path in _lock_files(repository):
         lock = _lock_of(repository, path)
         # Of our own git, and not that of a call which is on its way.
-        dead = reflocks.is_ours(path) and _under(repository, lock, lambda path=path: reflocks.is_ours(path))
+        dead = reflocks.is_ours(path) and _under(repository, lock, partial(reflocks.is_ours, path))
         if dead or reflocks.is_abandoned(path, repository.path):
             what, how = "a killed git left its lock behind", "the next push removes it; or mend it here"
             name = str(path.relative_to(repository.path))

@@ -50,8 +50,8 @@ class Receiver:
     def pre_receive(self, lines: Sequence[str], options: Sequence[str], quarantine: Mapping[str, str]) -> Reject | None:
         """None if the push may go on. lines: `<old> <new> <ref>`; quarantine: git's variables for a hook."""
         changes = [parse_update(line) for line in lines]
-        # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled first,
-        # and git moves no ref from inside.
+        # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled
+        # first, and from inside git moves no ref.
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)

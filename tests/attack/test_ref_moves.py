@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from shardd.core.lease import Acquire, Grant, Release, Renew
 from shardd.core.names import lease_ref, space_ref
 from shardd.core.policy import Accept
+from shardd.core.wire import FLUSH, packet
 from shardd.errors import SharddError, Unavailable
 from shardd.storage import git as storage_git
 from shardd.storage import reflocks
@@ -24,11 +26,12 @@ from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher
 from shardd.storage.git import RefMove
 from shardd.storage.locks import locked
+from shardd.storage.receive import Receiver
 from shardd.storage.seams import Point
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import commits, drafts, embedded, make_repo
+from tests.authorities import RIGHTS, commits, drafts, embedded, make_repo
 from tests.e2e.needs import need
 
 REF = space_ref(SPACE)
@@ -305,6 +308,44 @@ def test_nothing_is_answered_from_what_a_killed_push_left_unsynced(
     with synced(monkeypatch) as paths:
         append(repo, events)
     assert paths == [], "once is enough"
+
+
+def receiver(repo: Path) -> Receiver:
+    return Receiver(repo, "garden", lambda: (Pusher("alice"), RIGHTS))
+
+
+def test_a_push_is_told_of_an_earlier_event_only_when_that_is_on_disk(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = drafts("alice")
+    assert Child(lambda say: say(append(repo, events)), kill_at=Point.AFTER_MOVE).ends().killed
+    with embedded(repo) as authority:
+        head = authority.existing(SPACE)
+        again = commits(head, "alice", events=events)[0]
+        authority.place.repository.write_commits([again.raw])
+    quarantine = {
+        "GIT_QUARANTINE_PATH": str(tmp_path / "incoming"),
+        "GIT_OBJECT_DIRECTORY": str(tmp_path / "incoming"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(repo / "objects"),
+    }
+    (tmp_path / "incoming").mkdir()
+    with synced(monkeypatch) as paths:
+        decision = receiver(repo).pre_receive([f"{head.oid} {again.oid} {REF}"], [], quarantine)
+    assert decision is not None
+    assert decision.code == "duplicate-event"
+    assert str(repo / REF) in paths
+
+
+def test_a_push_of_nothing_takes_no_lease(repo: Path) -> None:
+    """No git sends one; whoever speaks for himself may."""
+    with embedded(repo) as authority:
+        authority.change(SPACE, Release("alice"))
+    oid = (repo / REF).read_text().strip()
+    said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{oid} {oid} {REF}"), FLUSH]
+    answer = BytesIO()
+    receiver(repo).proc_receive(BytesIO(b"".join([*said, packet("lease=acquire"), FLUSH])), answer)
+    assert f"ok {REF}".encode() in answer.getvalue()
+    assert [entry.tenure.epoch for entry in history(repo)] == [1]
 
 
 # --- a lock that was lost
