@@ -148,7 +148,8 @@ def decide(facts: PushFacts) -> Decision:
                     if each.space is None:
                         raise Rejected("no-such-space", f"nothing is known about {facts.repo}/{space}")
                     events[each.change.ref] = _space_change(facts, each, each.space, principal, space)
-                    if each.space.tenancy.lease is None and facts.take_lease:
+                    moves = each.change.old != each.change.new
+                    if moves and each.space.tenancy.lease is None and facts.take_lease:
                         momentary.append(space)
                 case NotesRef(owner):
                     _notes_change(facts, each, principal, owner)

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from shardd.core.names import LEASES, SPACES, IntentRef, LeaseRef, OtherRef, SpaceRef, classify, lease_ref
 from shardd.errors import SharddError, Unavailable
-from shardd.storage import aside, kept
+from shardd.storage import aside, kept, reflocks
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.doctor import OLD, Finding, leftovers
 from shardd.storage.facts import plain_patterns, plainly
-from shardd.storage.locks import locked
+from shardd.storage.locks import PACKED_REFS, lock_of, locked
 from shardd.storage.repository import Repository, hardened
 
 _LITTER = (
@@ -26,6 +27,8 @@ _LITTER = (
     *("objects/pack/tmp*", "objects/pack/.tmp-*", "objects/pack/pack-*.lock"),  # git's and dulwich's
 )
 _GITS_KEEP = re.compile(r"(?:receive|fetch)-pack (\d+) on (\S+)\s*\Z")
+
+T = TypeVar("T")
 
 _DRIFT = 60_000  # milliseconds between the lease clock and the wall clock that nobody minds
 
@@ -185,27 +188,42 @@ def _unlocked(repository: Repository, locks: frozenset[str], act: Callable[[], o
 
 
 def _locks(repository: Repository) -> Iterator[Finding]:
-    """Git's lock files. What stands there under the space's own lock is nobody's."""
+    """Git's lock files. Removed is only what belongs to nobody; see storage/reflocks.py."""
     for path in _lock_files(repository):
-        ref = str(path.relative_to(repository.path)).removesuffix(".lock")
-        found = classify(ref)
-        if isinstance(found, SpaceRef | LeaseRef):
-            with locked(repository.locks, [found.space]):
-                left = path.exists()
-            if left:
-                what, how = "a killed git left its lock behind", "the next push removes it; or mend it here"
-                yield Finding("broken", str(path), what, how, partial(_unlock, repository, found.space, path))
-        else:
-            what, how = "a killed git may have left its lock behind", "remove it if no git runs in this repo"
+        lock = _lock_of(repository, path)
+        # Of our own git, and not that of a call which is on its way.
+        dead = reflocks.is_ours(path) and _under(repository, lock, partial(reflocks.is_ours, path))
+        if dead or reflocks.is_abandoned(path, repository.path):
+            what, how = "a killed git left its lock behind", "the next push removes it; or mend it here"
+            name = str(path.relative_to(repository.path))
+            mend = partial(_under, repository, lock, partial(reflocks.clear, repository.path, [name]))
+            yield Finding("broken", str(path), what, how, mend)
+        elif path.exists():
+            what = "another git holds this lock, or was killed"
+            how = "look again in ten minutes; remove it once no git runs in this repo"
             yield Finding("warning", str(path), what, how)
+
+
+def _under(repository: Repository, lock: str, work: Callable[[], T]) -> T:
+    with locked(repository.locks, [lock]):
+        return work()
+
+
+def _lock_of(repository: Repository, path: Path) -> str:
+    """The lock that our git is under when it makes this file."""
+    name = path.relative_to(repository.path).with_suffix("")
+    if str(name) == "packed-refs":
+        return PACKED_REFS
+    if str(name) == "HEAD":
+        return lock_of((repository.read_ref("HEAD") or "").removeprefix("ref: "))
+    return lock_of(str(name))
 
 
 def _lock_files(repository: Repository) -> Iterator[Path]:
     path = repository.path
     yield from (path / "refs").rglob("*.lock")
-    yield from (path / name for name in ("HEAD.lock", "packed-refs.lock", "config.lock") if (path / name).exists())
-
-
-def _unlock(repository: Repository, space: str, path: Path) -> None:
-    with locked(repository.locks, [space]), contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    yield from (
+        path / name
+        for name in ("HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock")
+        if (path / name).exists()
+    )

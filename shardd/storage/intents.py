@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shardd.core.names import LeaseRef, classify
+from shardd.core.names import LeaseRef, classify, is_id, lease_ref, space_ref
 from shardd.storage.durable import sync_directories
 from shardd.storage.git import RefMove
-from shardd.storage.locks import Lock
+from shardd.storage.locks import Lock, lock_of
 
 if TYPE_CHECKING:
     from shardd.storage.repository import Repository
@@ -72,6 +72,10 @@ def settle(repository: Repository, locks: Sequence[Lock]) -> None:
             if left:
                 repository.move_refs(left, locks=locks)
         repository.sync_refs(intent.moves)
+    if found:
+        spaces = [lock.name for lock in locks if is_id(lock.name)]
+        moved = {move.ref for intent in found.values() for move in intent.moves if lock_of(move.ref) in found}
+        repository.clear_locks({*moved, *map(space_ref, spaces), *map(lease_ref, spaces)})
     for lock in locks:
         if lock.name in found or lock.read():
             lock.write(b"", durable=True)

@@ -50,14 +50,22 @@ class Receiver:
     def pre_receive(self, lines: Sequence[str], options: Sequence[str], quarantine: Mapping[str, str]) -> Reject | None:
         """None if the push may go on. lines: `<old> <new> <ref>`; quarantine: git's variables for a hook."""
         changes = [parse_update(line) for line in lines]
-        with Repository(self.path, quarantine=quarantine) as repository:
+        # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled
+        # first, and from inside git moves no ref.
+        with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)
-            facts = gather(authority.place, pusher, changes, parse_options(options), authority)
+            place = replace(authority.place, repository=incoming)
+            facts = gather(place, pusher, changes, parse_options(options), authority)
             reached(Point.BEFORE_LOOK)
             decision = decide(facts)
             reached(Point.AFTER_LOOK)
-            return decision if isinstance(decision, Reject) else None
+            if not isinstance(decision, Reject):
+                return None
+            if decision.code == "duplicate-event" and isinstance(ref := classify(decision.ref), SpaceRef):
+                with authority.hold([ref.space]):
+                    pass  # the event that it is told of is on disk before it is told
+            return decision
 
     def proc_receive(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         """Git's conversation with the hook, to its end."""
@@ -91,7 +99,9 @@ class Receiver:
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
                         return self._one_line(decision)
-                    moves = [RefMove(change.ref, change.old, change.new) for change in changes]
+                    moves = [
+                        RefMove(change.ref, change.old, change.new) for change in changes if change.old != change.new
+                    ]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
             return self._one_line(error)

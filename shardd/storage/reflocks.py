@@ -77,9 +77,9 @@ def is_abandoned(path: Path, repo: Path) -> bool:
 
 
 def blocked(repo: Path, lock_files: Iterable[str]) -> Unavailable | None:
-    """What to answer where one of the lock files stands in the way."""
+    """What to answer where a lock file of another git stands in the way."""
     for name in lock_files:
-        if (repo / name).exists():
+        if (repo / name).exists() and not is_ours(repo / name):
             return Unavailable(
                 f"another git holds {name} in {repo}, as `git gc` does for a moment",
                 "try again; one that a killed git has left is removed after ten minutes, if no git runs there",

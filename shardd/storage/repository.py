@@ -182,18 +182,20 @@ class Repository:
             if deleting and locks:
                 # A deletion locks packed-refs, of which there is one for all spaces. Taken last, and for this alone.
                 locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS]))]
+            refs = [*(verified or {}), *(move.ref for move in moves)]
+            lock_files = reflocks.names(refs, head=self.read_ref("HEAD"), deleting=deleting)
+            if locks:
+                reflocks.clear(self.path, lock_files)
             for _ in range(_TRIES):
-                refs = [*(verified or {}), *(move.ref for move in left)]
-                lock_files = reflocks.names(refs, head=self.read_ref("HEAD"), deleting=deleting)
                 reflocks.make_folders(self.path, refs)
-                if locks:
-                    reflocks.clear(self.path, lock_files)
                 try:
                     self.git.move_refs(
                         left, verified=verified, pass_fds=[lock.descriptor for lock in locks], decided=once
                     )
                     left = []
                 except Unavailable as error:
+                    if locks:
+                        reflocks.clear(self.path, lock_files)
                     if once.failed:
                         raise
                     left = [move for move in left if self.read_ref(move.ref) != move.new]
@@ -208,6 +210,10 @@ class Repository:
                 raise failed if len(left) == len(moves) else _half_moved(left[0].ref, failed)
             reached(Point.AFTER_MOVE)
         self._sync_ref_folders(moves)
+
+    def clear_locks(self, refs: Iterable[str]) -> None:
+        """Remove what a killed git of ours has left locked of these refs, whose locks are held."""
+        reflocks.clear(self.path, reflocks.names(refs, head=self.read_ref("HEAD"), deleting=False))
 
     def _sync_ref_folders(self, moves: Sequence[RefMove]) -> None:
         directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}

@@ -20,7 +20,6 @@ from shardd.core.names import lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept
 from shardd.errors import Corrupt, Rejected, SharddError, Unavailable
-from shardd.storage import git as storage_git
 from shardd.storage.appending import append_drafts
 from shardd.storage.embedded import prepare
 from shardd.storage.facts import Pusher
@@ -29,6 +28,8 @@ from shardd.storage.gitlog import GitLog
 from shardd.storage.kept import KeptPacks
 from shardd.storage.leases import LeaseStore
 from shardd.storage.locks import locked
+from shardd.storage.reflocks import MARK
+from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
 from tests.authorities import drafts, embedded, loosen, make_repo
@@ -58,16 +59,22 @@ def epoch_after_grant(path: Path) -> int:
         return authority.change(SPACE, Grant("carol", force=True)).epoch
 
 
-@pytest.mark.parametrize("left", [f"{space_ref(SPACE)}.lock", "HEAD.lock", "packed-refs.lock", "packed-refs.new"])
+def left_locked(path: Path) -> None:
+    """As our git leaves it when it is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o666 & ~MARK)
+
+
+@pytest.mark.parametrize("left", [f"{space_ref(SPACE)}.lock", f"{lease_ref(SPACE)}.lock", "HEAD.lock"])
 def test_a_lock_file_of_a_killed_git_does_not_stop_a_push(repo: Path, left: str) -> None:
-    (repo / left).write_text("half of")
+    left_locked(repo / left)
     append(repo, drafts("alice"))
     assert seq(repo) == 3
     fsck(repo)
 
 
 def test_a_lock_file_of_a_killed_git_does_not_stop_a_lease_change(repo: Path) -> None:
-    (repo / f"{lease_ref(SPACE)}.lock").touch()
+    left_locked(repo / f"{lease_ref(SPACE)}.lock")
     assert epoch_after_grant(repo) == 3
     assert [entry.tenure.epoch for entry in history(repo)] == [1, 2, 3]
 
@@ -78,13 +85,13 @@ def test_a_lock_file_of_a_killed_git_does_not_stop_a_deletion(repo: Path, left: 
         repository = authority.place.repository
         oid = repository.read_ref(space_ref(SPACE))
         held.move([RefMove("refs/notes/alice", None, oid)], Accept(), "alice")
-        (repo / left).touch()
+        left_locked(repo / left)
         held.move([RefMove("refs/notes/alice", oid, None)], Accept(), "alice")
         assert repository.read_ref("refs/notes/alice") is None
 
 
 def test_a_lock_file_stops_a_new_space_no_more_than_a_push(repo: Path) -> None:
-    (repo / "refs/heads/spaces/other.lock").touch()
+    left_locked(repo / "refs/heads/spaces/other.lock")
     with embedded(repo) as authority:
         assert authority.create("other") == authority.head("other")
 
@@ -92,55 +99,26 @@ def test_a_lock_file_stops_a_new_space_no_more_than_a_push(repo: Path) -> None:
 def test_the_lock_files_of_others_are_left_alone(repo: Path) -> None:
     others = [repo / "refs/heads/spaces/other.lock", repo / "refs/heads/main.lock", repo / "packed-refs.lock"]
     for other in others:
-        other.parent.mkdir(parents=True, exist_ok=True)
-        other.touch()
-    (repo / f"{space_ref(SPACE)}.lock").touch()
+        left_locked(other)
+    left_locked(repo / f"{space_ref(SPACE)}.lock")
     append(repo, drafts("alice"))
     assert all(other.exists() for other in others)
 
 
-def test_a_lock_that_git_holds_for_a_moment_is_waited_for(repo: Path) -> None:
-    """`git gc` by hand locks a ref for an instant, and must not lose that lock to us."""
-    lock = repo / f"{space_ref(SPACE)}.lock"
-    lock.touch()
-    before = lock.stat().st_ino
-
-    def job(say: Callable[[object], None]) -> None:
-        say("ready")
-        append(repo, drafts("alice"))
-
-    child = Child(job)
-    assert child.hears() == "ready"
-    assert lock.stat().st_ino == before
-    lock.unlink()
-    assert not child.ends().killed
-    assert seq(repo) == 3
-
-
 def test_git_keeps_the_lock_of_a_space_when_we_die(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between git's start and its end: nobody else gets in before that git is done."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    slow = tmp_path / "git"
-    waits = f"cat >{tmp_path}/said; read -r go <{fifo}; exec <{tmp_path}/said >/dev/null"
-    slow.write_text(f'#!/bin/sh\nif [ "$1" = update-ref ]; then {waits}; fi\nexec {shutil.which("git")} "$@"\n')
-    slow.chmod(0o755)
+    gate = slow_git.Gate(tmp_path / "gate")
     events = drafts("alice")
-    monkeypatch.setattr(storage_git, "executable", lambda: str(slow))
-
-    def job(say: Callable[[object], None]) -> None:
-        append(repo, events)
-        say("appended")
-
-    child = Child(job)
-    with fifo.open("w") as go:  # opens once git waits there
-        monkeypatch.undo()
-        child.kill()
-        assert child.ends().said == []
-        with pytest.raises(Unavailable, match="stays taken"), locked(repo / "shardd" / "locks", [SPACE], patience=0.2):
-            pytest.fail("the space was free while a git was about to move its ref")
-        assert seq(repo) == 2
-        go.write("go\n")
+    with monkeypatch.context() as patched:
+        slow_git.install(tmp_path / "bin", patched, at_commit=gate.code)
+        child = Child(lambda say: say(append(repo, events)))
+        stopped = gate.reached()
+    child.kill()
+    assert child.ends().said == []
+    with pytest.raises(Unavailable, match="stays taken"), locked(repo / "shardd" / "locks", [SPACE], patience=0.2):
+        pytest.fail("the space was free while a git was about to move its ref")
+    assert seq(repo) == 2
+    stopped.close()
     with locked(repo / "shardd" / "locks", [SPACE], patience=20):
         assert seq(repo) == 3
     assert append(repo, events)[0].seq == 3

@@ -23,6 +23,7 @@ from shardd.storage.clock import Mark
 from shardd.storage.facts import Pusher
 from shardd.storage.git import Git
 from shardd.storage.leases import LeaseStore, Record
+from shardd.storage.reflocks import MARK
 from shardd.storage.serverdir import ServerDir
 from shardd.version import VERSION
 from tests.authorities import drafts
@@ -110,6 +111,10 @@ def touched(name: str, *, age: bool = True) -> Callable[[Path], None]:
     return make
 
 
+def killed_git(root: Path) -> None:
+    (root / REPO / "refs/heads/spaces/whynot.lock").touch(mode=0o666 & ~MARK)
+
+
 def folder(name: str) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         (root / name / "pack").mkdir(parents=True)
@@ -161,8 +166,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str, bool]] = {
                  "is a symbolic ref", False),
     "orphan": (lambda r: git(r, "update-ref", "refs/leases/gone", "refs/leases/whynot"), "warning",
                "belongs to no space: gone does not exist", False),
-    "stale lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock", age=False), "broken", "a killed git left", True),
-    "packed lock": (touched(f"{REPO}/packed-refs.lock", age=False), "warning", "may have left its lock", False),
+    "stale lock": (killed_git, "broken", "a killed git left", True),
+    "old lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock"), "broken", "a killed git left", True),
+    "young lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock", age=False), "warning", "another git holds", False),
+    "packed lock": (touched(f"{REPO}/packed-refs.lock", age=False), "warning", "another git holds", False),
     "import": (folder(f"{REPO}/objects/tmp_objdir-shardd-x"), "warning", "left behind by a process", True),
     "aside": (folder(f"{REPO}/shardd/aside-x"), "warning", "left behind by a process", True),
     "dulwich": (touched(f"{REPO}/objects/pack/tmpabcdef.pack"), "warning", "left behind by a process", True),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.storage.reflocks import MARK
 from tests.e2e.harness import Actor, Garden, Result, Server
 
 WAYS = ["ssh", "local path"]
@@ -195,7 +196,7 @@ def test_access_that_does_not_read(garden: Garden, alice: Actor, bob: Actor, car
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_lock_that_a_killed_git_left_behind(garden: Garden, alice: Actor, way: str) -> None:
-    (garden.path / f"{garden.ref}.lock").touch()
+    (garden.path / f"{garden.ref}.lock").touch(mode=0o666 & ~MARK)
     assert push(garden, alice, way).ok
     assert garden.head() == alice.head()
 
