@@ -391,7 +391,7 @@ def test_a_damaged_database_of_the_first_shardd(repo: Path, damage: Callable[[Pa
         authority.create("other")
     database = as_the_first_shardd_kept_it(repo, SPACE)
     damage(database)
-    with pytest.raises(Corrupt, match="move the file away|newer shardd"):
+    with pytest.raises(Corrupt, match=r"move the file away|newer shardd"):
         append(repo, drafts("alice"))
     with embedded(repo) as authority:
         assert authority.change("other", Acquire("bob")).epoch == 1, "which has a file"
