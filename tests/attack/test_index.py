@@ -184,7 +184,7 @@ def test_the_number_of_a_head_that_says_none(repo: Path, index: str, count: int)
 # --- what is made anew, and what is not
 
 
-def forgets_only(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many commits were read at each catching up."""
     read: list[int] = []
     original = module.EventIndex._rows
@@ -223,10 +223,10 @@ def test_a_loss_of_power_costs_the_end_of_the_tail_and_no_more(
     whole = path.read_bytes()
     kept = whole[:cut]
     lost = whole[len(kept) :]
-    after = {"short": b"", "zeros": bytes(len(lost)), "older page": whole[: len(lost)]}[torn]
+    after = {"short": b"", "zeros": bytes(len(lost)), "older page": whole[7 : 7 + len(lost)]}[torn]
     path.write_bytes(kept + after)
     anew_before = anew()
-    read = forgets_only(monkeypatch)
+    read = rows_read(monkeypatch)
     assert [event.seq for event in append(repo, events)] == list(range(3, 123))
     append(repo, drafts("alice"))
     assert read == [20 - max(kept.count(b"\n") - 1, 0)], "and is whole again"

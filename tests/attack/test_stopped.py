@@ -73,11 +73,3 @@ def test_a_process_that_stands_still_holds_up_its_own_space_alone(
     finally:
         child.goes_on()
     assert child.ends().said == [2 if job is changes_a_lease else 1]
-
-
-def test_an_expiry_is_stored_by_whoever_looks(hosted: Path) -> None:
-    """The one look that takes a lock: nobody may be told of an expiry that could be taken back."""
-    with embedded(hosted) as authority:
-        before = authority.leases.path(SPACE).read_bytes()
-        assert authority.standing(SPACE).tenancy.lease is None
-        assert authority.leases.path(SPACE).read_bytes() == before
