@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shardd.errors import Corrupt, Misuse, Unavailable
+from shardd.errors import Corrupt, Misuse, SharddError, Unavailable
 from shardd.wiki.shard import Source
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class GitTreeShard:
                 commit = parse_commit(self._repo, self._ref)
             except (KeyError, ValueError):
                 raise Misuse(f"{self._ref!r} names no commit in {self._repo.path!r}") from None
+            except Exception as error:
+                raise self._unreadable(self._ref, error) from None
         oid = commit.tree
         for part in self._folder:
             try:
@@ -110,6 +112,10 @@ class GitTreeShard:
         found = self._object(oid, oid.decode())
         if not isinstance(found, Tree):
             raise Corrupt(f"{oid.decode()} in {self._repo.path!r} is no tree", "run `git fsck` there")
+        try:
+            len(found)  # parsed only now
+        except Exception as error:
+            raise self._unreadable(oid.decode(), error) from None
         return found
 
     def _object(self, oid: ObjectID, where: str) -> ShaFile:
@@ -120,6 +126,17 @@ class GitTreeShard:
                 raise Unavailable(
                     f"{where} is not in {self._repo.path!r}", "a shallow or partial clone needs `git fetch`"
                 ) from None
+            except Exception as error:
+                raise self._unreadable(where, error) from None
+
+    def _unreadable(self, what: str, error: Exception) -> SharddError:
+        """dulwich's errors are of a dozen kinds, and none of ours."""
+        from dulwich.pack import PackFileDisappeared
+
+        said = f"{what} in {self._repo.path!r} does not read: {type(error).__name__}: {error}"
+        if isinstance(error, OSError | PackFileDisappeared):
+            return Unavailable(said, "try again")
+        return Corrupt(said, "run `git fsck` there")
 
 
 def _utf8(name: bytes, inside: str) -> str:

@@ -164,6 +164,19 @@ def test_a_batch_is_all_or_nothing(log: DecisionLog) -> None:
     assert log.head("whynot") == head
 
 
+def test_a_refused_first_append_creates_no_space(log: DecisionLog) -> None:
+    with pytest.raises(HeadMoved):
+        log.append("whynot", "note", actor="alice", expected=Head(3, "1" * 40))
+    with pytest.raises(Rejected):  # too large
+        log.append("whynot", "note", {"text": "x" * 70_000}, actor="alice")
+    with pytest.raises(Rejected):
+        log.append_many("whynot", [*drafts(1), *drafts(1)])
+    assert log.append_many("whynot", []) == []
+    assert log.head("whynot") is None
+    assert list(log.events("whynot")) == []
+    assert log.append("whynot", "note", actor="alice", expected="absent").seq == 1
+
+
 def test_the_expected_head(log: DecisionLog) -> None:
     one = log.append("whynot", "note", actor="alice", expected="absent")
     two = log.append("whynot", "note", actor="alice", expected=Head(1, one.oid))

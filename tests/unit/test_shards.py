@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.errors import Misuse, Unavailable
+from shardd.errors import Corrupt, Misuse, Unavailable
 from shardd.wiki.folder_shard import FolderShard
 from shardd.wiki.git_shard import GitTreeShard
 from shardd.wiki.shard import DictShard, Shard
@@ -205,3 +205,14 @@ def test_a_folder_that_the_commit_does_not_have_is_empty(tmp_path: Path) -> None
     shard = GitTreeShard(repo_of(tmp_path, {"Home": b""}), folder="none/here")
     assert list(shard.pages()) == []
     assert shard.find("Home") is None
+
+
+@pytest.mark.parametrize("what", ["main", "main^{tree}", "main:Home.md"], ids=["commit", "tree", "page"])
+def test_a_torn_object_is_one_of_our_errors(tmp_path: Path, what: str) -> None:
+    shard = GitTreeShard(repo_of(tmp_path, {"Home": b"here"}), "main")
+    oid = git(tmp_path, "rev-parse", what)
+    path = tmp_path / ".git" / "objects" / oid[:2] / oid[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"torn")
+    with pytest.raises((Corrupt, Unavailable)):
+        [source.read() for source in shard.pages()]
