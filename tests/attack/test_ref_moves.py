@@ -25,6 +25,7 @@ from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher
 from shardd.storage.git import RefMove
+from shardd.storage.kept import KeptPacks
 from shardd.storage.locks import locked
 from shardd.storage.receive import Receiver
 from shardd.storage.seams import Point
@@ -217,12 +218,18 @@ def test_a_lease_that_was_taken_is_not_refused(repo: Path, tmp_path: Path, monke
     assert [entry.tenure.holder for entry in history(repo)] == ["alice", "bob"]
 
 
+def store(path: Path, raws: list[bytes]) -> None:
+    """As git leaves what was pushed: there, and no ref names it yet."""
+    with KeptPacks(path, ["@pushed"]) as kept:
+        kept.write(raws)
+
+
 def push_to_both(authority: EmbeddedAuthority) -> None:
     with authority.hold([SPACE, OTHER]) as held:
         moves = []
         for space in (SPACE, OTHER):
             events = commits(authority.existing(space), "alice", epoch=1)
-            authority.place.repository.write_commits(commit.raw for commit in events)
+            store(authority.place.repository.path, [commit.raw for commit in events])
             moves.append(RefMove(space_ref(space), authority.existing(space).oid, events[-1].oid))
         held.move(moves, Accept(), "alice")
 
@@ -322,7 +329,7 @@ def test_a_push_is_told_of_an_earlier_event_only_when_that_is_on_disk(
     with embedded(repo) as authority:
         head = authority.existing(SPACE)
         again = commits(head, "alice", events=events)[0]
-        authority.place.repository.write_commits([again.raw])
+        store(repo, [again.raw])
     quarantine = {
         "GIT_QUARANTINE_PATH": str(tmp_path / "incoming"),
         "GIT_OBJECT_DIRECTORY": str(tmp_path / "incoming"),
