@@ -49,7 +49,7 @@ def main() -> int:
             quarantine = {name: os.environ[name] for name in QUARANTINE if name in os.environ}
             count = int(os.environ.get("GIT_PUSH_OPTION_COUNT", "0"))
             options = [os.environ.get(f"GIT_PUSH_OPTION_{i}", "") for i in range(count)]
-            reject = receiver.pre_receive(sys.stdin.read().splitlines(), options, quarantine)
+            reject = receiver.pre_receive(updates, options, quarantine)
             if reject is None:
                 return 0
             print(*receiver.lines_for(reject), sep="\n", file=sys.stderr)
