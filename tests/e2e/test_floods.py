@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,18 +194,34 @@ def test_a_git_does_not_outlive_its_client(server: Server, garden: Garden, mallo
             channel.exec_command(f"git-{service} {garden.repo}")
             assert channel.recv(4)
             channel.sendall(first)
-            assert children(server)
+            (child,) = children(server)
+            os.kill(int(child), signal.SIGSTOP)  # one that is busy, and hears nothing of a closed pipe
         wait_until(lambda: not children(server), f"{service} is gone")
+
+
+def test_an_answer_that_nobody_reads_keeps_no_place(
+    server: Server, garden: Garden, alice: Actor, mallory: Actor
+) -> None:
+    line = b'{"type":"note","data":{"text":"' + b"x" * 2000 + b'"}}\n'
+    alice.ssh(f"append {garden} --lines --atomic --take-lease", input=line * 200)
+    with transport(mallory) as one:
+        kept = [one.open_session(window_size=32_768, timeout=DEADLINE) for _ in range(6)]
+        for channel in kept:
+            channel.exec_command(f"log {garden} --json")
+        wait_until(lambda: all(channel.recv_ready() for channel in kept), "each has begun")
+        wait_until(lambda: answer(one, "whoami")[0] == 0, "those that stand still are ended")
+        assert alice.try_ssh("whoami").ok
 
 
 def test_a_channel_that_is_never_closed_keeps_no_place(server: Server, alice: Actor, mallory: Actor) -> None:
     with transport(mallory) as one:
         handlers = one._channel_handler_table  # type: ignore[attr-defined]
         one._channel_handler_table = handlers | {97: lambda channel, message: None}  # type: ignore[attr-defined]
+        kept = []  # one that is forgotten is closed by paramiko
         for _ in range(20):
-            channel = one.open_session(timeout=DEADLINE)
-            channel.exec_command("whoami")
-            assert channel.recv_exit_status() == 0
+            kept.append(one.open_session(timeout=DEADLINE))
+            kept[-1].exec_command("whoami")
+            assert kept[-1].recv_exit_status() == 0
         assert alice.try_ssh("whoami").ok
 
 
