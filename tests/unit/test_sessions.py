@@ -1,4 +1,4 @@
-"""A session is held by the service that began it, and by nothing else: its connection may be gone long before its end."""
+"""A session is held by the service that began it, and by nothing else: its connection may be gone before its end."""
 
 from __future__ import annotations
 
