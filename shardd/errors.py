@@ -5,7 +5,7 @@
     │   ├── BadEvent   bytes or values that the event format cannot hold: names the field
     │   ├── HeadMoved  the log has moved on since the caller looked: carries the current head
     │   └── Misuse     a word, name or file that a person gave is not one: exit status 2
-    ├── Unavailable    nobody could answer just now; trying again may help
+    ├── Unavailable    nobody could answer just now; trying again may help: carries ids
     └── Corrupt        what is stored breaks a rule; needs an operator
         └── Damaged    a log, at one commit: names the commit and the rule
 
@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shardd.core.event import Head
 
 
@@ -94,10 +96,17 @@ class Misuse(Rejected):
 
 
 class Unavailable(SharddError):
-    """No answer could be had. It is unknown whether anything changed; retry with the same ids."""
+    """No answer could be had. It is unknown whether anything changed; retry with the same ids.
+
+    ids: of the events that may or may not have been appended, where the caller may not know them
+    """
 
     exit_status = 3
     code = "unavailable"
+
+    def __init__(self, message: str, remedy: str = "", *, ids: Sequence[str] = ()) -> None:
+        super().__init__(message, remedy)
+        self.ids = tuple(ids)
 
 
 class Corrupt(SharddError):

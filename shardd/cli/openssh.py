@@ -20,7 +20,15 @@ from typing import IO, NoReturn
 
 from shardd.commands.context import Context
 from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
-from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
+from shardd.commands.request import (
+    GIT_REFUSED,
+    GitService,
+    check_caller,
+    git_run,
+    is_git,
+    parse_request,
+    wants_json,
+)
 from shardd.commands.speak import INTERNAL, OK, Voice, complain, speak
 from shardd.core.names import check_principal
 from shardd.core.roles import Access
@@ -47,8 +55,9 @@ class Shell:
             request = parse_request(asked, self.name)
             if isinstance(request, GitService):
                 _become_git(server, access, request, self.name, reach)
+            check_caller(request, access, self.name)
         except SharddError as error:
-            complain(error, voice, reach, as_json=False)
+            complain(error, voice, reach, as_json=wants_json(asked))
             return GIT_REFUSED if is_git(asked) else error.exit_status
         except Exception as error:
             voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")

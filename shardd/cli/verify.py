@@ -41,7 +41,7 @@ class VerifyHere:
         if not file:
             return []
         try:
-            return Path(file).read_text().splitlines()
+            return Path(file).read_text().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise Misuse(f"{file} cannot be read: {error}") from None
 

@@ -1,29 +1,29 @@
 """A log on a server, over ssh, by its commands: `append --lines --atomic`, `log`, `space show`.
 
-Keys come from the agent, from ~/.ssh and from what ~/.ssh/config says of the host; the server must be in known_hosts.
-One connection is kept and made anew when it breaks. A call that breaks off is tried once more: reading is harmless, and
-an append carries its ids, so the server answers with the original if the first try had gone through.
+One connection is kept and made anew when it breaks. A call that breaks off, or that the server cannot serve just now,
+is tried again with growing pauses, so that a server which is started again is found again: reading is harmless, and an
+append carries its ids, so the server answers with the original if an earlier try had gone through. An answer counts
+only as a whole: every line ended, every line JSON, as many of them as there have to be.
 """
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import json
-import shlex
-import socket
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TypeVar, cast
 
 import msgspec
 
 from shardd.client.address import parse_url
+from shardd.client.link import TIMEOUT, Broken, Link, Said
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
+from shardd.core.codec import genesis_oid
 from shardd.core.event import Draft, Event, Head, format_time, parse_time
 from shardd.core.importing import Imported, chain
 from shardd.core.jsonl import Numbered, encode_numbered
@@ -33,12 +33,11 @@ from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, Shardd
 from shardd.storage.importing import measure
 from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 
-if TYPE_CHECKING:
-    from paramiko import Channel, SSHClient
-
-_TIMEOUT = 30.0  # seconds to connect, and to be silent for
-_CHUNK = 256 * 1024
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 _ANY = Limits(commit_bytes=2**40)
+
+Values = list[dict[str, Json]]
+T = TypeVar("T")
 
 
 class RemoteLog(DraftingLog):
@@ -47,6 +46,8 @@ class RemoteLog(DraftingLog):
     take_lease: take a free lease for each append alone; otherwise the principal must hold it
     epoch: the one that the caller holds, where the lease is fenced; known_hosts: in place of ~/.ssh/known_hosts
     key: a private key file, in place of the agent's and those in ~/.ssh
+    retry_seconds: for how long a call that broke off is tried again; Unavailable then, which names the `ids` of the
+    events that may or may not be in the log: appending them again with these ids is safe
     Safe to share between threads, which take turns.
     """
 
@@ -58,30 +59,29 @@ class RemoteLog(DraftingLog):
         epoch: int | None = None,
         key: str | Path | None = None,
         known_hosts: str | Path | None = None,
+        retry_seconds: float = 30.0,
         clock: Clock = utc_now,
         ids: Ids = new_id,
     ) -> None:
-        self._address = parse_url(url)
-        if self._address.repo is None:
+        address = parse_url(url)
+        if address.repo is None:
             raise Misuse(f"{url!r} names no repo", "write it like ssh://host:2222/garden.git")
-        self._repo = check_repo(self._address.repo)
+        self._repo = check_repo(address.repo)
+        self._destination = address.destination
         self._options = [
             *(["--take-lease"] if take_lease else []),
             *(["--epoch", str(epoch)] if epoch is not None else []),
         ]
-        self._key = key
-        self._known_hosts = known_hosts
         super().__init__(clock, ids)
+        self._retry_seconds = retry_seconds
         self._lock = threading.RLock()
-        self._client: SSHClient | None = None
+        self._link = Link(address, key=key, known_hosts=known_hosts)
         self._known_as: str | None = None
 
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-            self._client = None
+            self._link.close()
 
     def __enter__(self) -> RemoteLog:
         return self
@@ -94,7 +94,17 @@ class RemoteLog(DraftingLog):
         words = ["append", self._label(space), "--lines", "--atomic", *self._options]
         if expected is not None:
             words += ["--expected", expected if isinstance(expected, str) else f"{expected.seq}:{expected.oid}"]
-        return [_event(value) for value in self._ask(words, b"".join(_line(one) for one in drafts))]
+
+        def made(values: Values) -> list[Event]:
+            found = _events(values)
+            if [event.id for event in found] != [one.id for one in drafts]:
+                raise Broken("its answer is not about all of these events")
+            return found
+
+        try:
+            return self._ask(words, made, b"".join(_line(one) for one in drafts))
+        except Unavailable as error:
+            raise Unavailable(error.message, error.remedy, ids=[one.id for one in drafts]) from None
 
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
@@ -106,10 +116,11 @@ class RemoteLog(DraftingLog):
             kept = _kept(events, lines, space)
             expected = measure(chain(space, kept, keep_gaps=keep_gaps, limits=_ANY))  # how large is the server's to say
             try:
-                self._ask(words, lines, patience=None)
+                self._ask(words, _one, lines, patience=None)
             except Rejected as error:
-                # The answer to an import that went through may have been lost; its bytes follow from its events.
-                if error.code != "exists" or self.head(space) != expected.head:
+                # The answer to an import that went through may have been lost, and the log may have grown since. Its
+                # bytes follow from its events: where its last one stands, all of it does.
+                if error.code != "exists" or not self._has(space, expected.head):
                     raise
         return expected
 
@@ -118,137 +129,102 @@ class RemoteLog(DraftingLog):
         if head is None or (after is not None and after >= head.seq):
             return iter(())
         words = ["log", self._label(space), *(["--after", str(after)] if after is not None and after >= 0 else [])]
-        found = (_event(value) for value in self._ask(words))
-        return iter([event for event in found if event.seq <= head.seq])
+
+        def known(values: Values) -> list[Event]:
+            found = [event for event in _events(values) if event.seq <= head.seq]
+            last = Head(found[-1].seq, found[-1].oid) if found else head
+            if last != head or (not found and head.oid != genesis_oid(space, seq=head.seq, like=head.oid)):
+                raise Broken("the log that it sent does not go up to its head")
+            return found
+
+        return iter(self._ask(words, known))
 
     def head(self, space: str) -> Head | None:
         try:
-            (value,) = self._ask(["space", "show", self._label(space)])
+            value = self._ask(["space", "show", self._label(space)], _one)
         except Rejected as error:
             if error.code == "no-such-space":
                 return None
             raise
         return Head(cast("int", value["seq"]), str(value["oid"]))
 
+    def _has(self, space: str, head: Head) -> bool:
+        """Whether the log stands at `head`, or did."""
+        now = self.head(space)
+        if now is None or now.seq <= head.seq:
+            return now == head
+        return next(self.events(space, after=head.seq - 1)).oid == head.oid
+
     def _label(self, space: str) -> str:
         return f"{self._repo}/{check_space(space)}"
 
     def _me(self) -> str:
         if self._known_as is None:
-            (value,) = self._ask(["whoami"])
-            self._known_as = str(value["principal"])
+            self._known_as = str(self._ask(["whoami"], _one)["principal"])
         return self._known_as
 
     def _ask(
-        self, words: list[str], stdin: bytes | IO[bytes] = b"", *, patience: float | None = _TIMEOUT
-    ) -> list[dict[str, Json]]:
-        """The values that a command answers with; the error that it answers with instead is raised.
+        self,
+        words: list[str],
+        read: Callable[[Values], T],
+        stdin: bytes | IO[bytes] = b"",
+        *,
+        patience: float | None = TIMEOUT,
+    ) -> T:
+        """What `read` makes of the values that a command answers with; the error that it answers with is raised.
 
-        patience: seconds of silence until the server counts as gone; None for as long as the connection lives
+        read: raises Broken if these cannot be all; patience: see Link.run
         """
+        pause, until = _FIRST_PAUSE, None
         with self._lock:
-            try:
-                status, said, complaint = self._run(words, stdin, patience)
-            except (OSError, EOFError, Unavailable):
-                self.close()
-                status, said, complaint = self._again(words, stdin, patience)
-        try:
-            values = [json.loads(line) for line in said.splitlines()]
-        except ValueError:
-            values = []
-        if values and "error" in values[-1]:
-            raise _error(values[-1]["error"])
-        if status != 0:
-            raise Unavailable(f"{self._address.destination} answered: {complaint.strip() or f'status {status}'}")
-        return values
-
-    def _again(self, words: list[str], stdin: bytes | IO[bytes], patience: float | None) -> tuple[int, str, str]:
-        try:
-            return self._run(words, stdin, patience)
-        except (OSError, EOFError) as error:
-            self.close()
-            raise Unavailable(f"{self._address.destination} could not be reached: {error}") from None
-
-    def _run(self, words: list[str], stdin: bytes | IO[bytes], patience: float | None) -> tuple[int, str, str]:
-        from paramiko import SSHException
-
-        try:
-            transport = self._connection().get_transport()
-            if transport is None:
-                raise Unavailable("the connection is closed")
-            transport.set_keepalive(int(_TIMEOUT))
-            channel = transport.open_session(timeout=_TIMEOUT)
-            with channel:
-                channel.settimeout(patience)
-                channel.exec_command(shlex.join([*words, "--json"]))
-                return _converse(channel, stdin)
-        except SSHException as error:
-            raise Unavailable(f"{self._address.destination}: {error}", "see whether `ssh` gets through") from None
-
-    def _connection(self) -> SSHClient:
-        import paramiko
-
-        client = self._client
-        if client is not None and (transport := client.get_transport()) is not None and transport.is_active():
-            return client
-        user, _, host = self._address.destination.rpartition("@")
-        config = _ssh_config(host)
-        client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        with contextlib.suppress(FileNotFoundError):
-            client.load_host_keys(str(self._known_hosts or Path("~/.ssh/known_hosts").expanduser()))
-        name = str(config.get("hostname", host))
-        port = int(self._address.port or str(config.get("port", "22")))
-        proxy = str(config.get("proxycommand", ""))
-        # Nagle's algorithm would hold back each small packet for the other side's delayed acknowledgement.
-        sock: socket.socket | paramiko.ProxyCommand
-        if proxy:
-            sock = paramiko.ProxyCommand(proxy)
-        else:
-            sock = socket.create_connection((name, port), _TIMEOUT)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        keys = [str(self._key)] if self._key else list(config.get("identityfile", []))
-        client.connect(
-            name,
-            port,
-            username=user or str(config.get("user", "")) or getpass.getuser(),
-            key_filename=keys or None,  # type: ignore[arg-type]  # a list is taken, whatever the stubs say
-            allow_agent=self._key is None,
-            look_for_keys=self._key is None and not keys,
-            timeout=_TIMEOUT,
-            banner_timeout=_TIMEOUT,
-            auth_timeout=_TIMEOUT,
-            sock=sock,
-        )
-        self._client = client
-        return client
+            while True:
+                try:
+                    return read(_values(self._link.run([*words, "--json"], stdin, patience)))
+                except Broken as error:
+                    self._link.close()
+                    now = time.monotonic()
+                    until = now + self._retry_seconds if until is None else until
+                    if now + pause > until:
+                        raise Unavailable(
+                            f"{self._destination} could not be reached, or the connection broke off: {error}",
+                            "see whether `ssh` gets through, and try again with the same ids",
+                        ) from None
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _converse(channel: Channel, stdin: bytes | IO[bytes]) -> tuple[int, str, str]:
-    """Send all, read all: the exit status, standard output and standard error."""
-    sender = threading.Thread(target=_send, args=(channel, stdin), daemon=True)
-    sender.start()
-    said, complaint = bytearray(), bytearray()
-    while some := channel.recv(65_536):
-        said += some
-    while some := channel.recv_stderr(65_536):
-        complaint += some
-    sender.join(_TIMEOUT)
-    if not channel.exit_status_ready():
-        raise EOFError("the connection broke off")
-    return channel.recv_exit_status(), said.decode("utf-8", "replace"), complaint.decode("utf-8", "replace")
+def _values(said: Said) -> Values:
+    """What a whole answer holds; the error if it is one."""
+    # Lines end at \n alone: what else Unicode takes for the end of a line may stand in any string of an event.
+    *lines, rest = said.out.split(b"\n")
+    if rest:
+        raise Broken("its answer was cut short")
+    try:
+        values = [json.loads(line) for line in lines]
+    except ValueError:
+        values = [None]
+    readable = all(isinstance(value, dict) for value in values)
+    if readable and values and "error" in values[-1]:
+        error = _error(values[-1]["error"])
+        if isinstance(error, Unavailable):
+            raise Broken(str(error))  # not now: perhaps in a moment
+        raise error
+    if said.status != 0:
+        complaint = said.err.strip()
+        raise Unavailable(f"the server answered: {complaint}") if complaint else Broken("it ended without an answer")
+    if not readable:
+        raise Corrupt("the server's answer does not read", "is it of another version?")
+    return values
 
 
-def _send(channel: Channel, stdin: bytes | IO[bytes]) -> None:
-    # A server that has refused already reads no further; what it said is read all the same.
-    with contextlib.suppress(OSError):
-        if isinstance(stdin, bytes):
-            channel.sendall(stdin)
-        else:
-            stdin.seek(0)  # once more, if this is the second try
-            while chunk := stdin.read(_CHUNK):
-                channel.sendall(chunk)
-        channel.shutdown_write()
+def _one(values: Values) -> dict[str, Json]:
+    if len(values) != 1:
+        raise Broken(f"its answer has {len(values)} lines in place of one")
+    return values[0]
+
+
+def _events(values: Values) -> list[Event]:
+    return [_event(value) for value in values]
 
 
 def _kept(events: Iterable[Numbered], lines: IO[bytes], space: str) -> Iterator[Numbered]:
@@ -257,15 +233,6 @@ def _kept(events: Iterable[Numbered], lines: IO[bytes], space: str) -> Iterator[
         lines.write(encode_numbered(each, space))
         yield each
     lines.flush()
-
-
-def _ssh_config(host: str) -> dict[str, str | list[str]]:
-    from paramiko import SSHConfig
-
-    path = Path("~/.ssh/config").expanduser()
-    if not path.is_file():
-        return {}
-    return dict(SSHConfig.from_path(str(path)).lookup(host))
 
 
 def _line(one: Draft) -> bytes:

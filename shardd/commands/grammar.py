@@ -67,10 +67,23 @@ def new_parser(prog: str, description: str) -> Parser:
 
 def parse(parser: Parser, words: Sequence[str]) -> Parsed:
     """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
+    _check_once(words)
     asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
     said = vars(parser.parse_args(asked))
     make = said["make"]
     return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
+
+
+def _check_once(words: Sequence[str]) -> None:
+    """Misuse for an option that is given twice: argparse would silently take the last."""
+    seen: set[str] = set()
+    for word in words:
+        if word == "--":
+            return
+        name = word.partition("=")[0]
+        if word.startswith("--") and name in seen:
+            raise Misuse(f"{name[:40]} is given twice")
+        seen.add(name)
 
 
 def integer(text: str) -> int:

@@ -21,7 +21,7 @@ from shardd.core.kinds.registry import Known
 from shardd.core.names import Address, is_oid, space_ref
 from shardd.core.roles import Role
 from shardd.core.wire import printable
-from shardd.errors import Misuse, Rejected, SharddError
+from shardd.errors import Misuse, Rejected, SharddError, Unavailable
 from shardd.storage import reading
 from shardd.storage.appending import append_drafts
 from shardd.storage.log import draft
@@ -88,6 +88,8 @@ class Append:
                 if len(lines) >= limits.events or size > min(limits.pack_bytes, _MOST):
                     raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
                 lines.append(parse_line(raw))
+        if context.gone():
+            raise Unavailable("whoever sent the events has left before all of them were here", "send them again")
         yield from (value(event) for event in self._append(context, lines))
 
     def _each(self, context: Context) -> Iterator[Json]:

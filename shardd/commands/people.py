@@ -21,7 +21,7 @@ class KeyAdd:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        lines = [line for line in context.small_input(self.file).splitlines() if line.strip()]
+        lines = [line for line in context.small_input(self.file).split("\n") if line.strip()]
         if len(lines) != 1:
             raise Misuse(
                 f"one public key is expected, not {len(lines)} lines", "give a file like ~/.ssh/id_ed25519.pub"

@@ -22,8 +22,12 @@ from shardd.version import VERSION
 
 _SERVICES = ("git-upload-pack", "git-receive-pack", "git-upload-archive")
 _PROTOCOL = re.compile(r"version=[0-9](?::[a-z0-9=-]{1,32})*\Z")
-_LONGEST = 128 * 1024
-"""Characters of a request; more than a Linux client can pass to its ssh as one argument."""
+_LONGEST = 8 * 1024
+_MOST_WORDS = 100
+"""Characters and words of a request: what is longer has its place on standard input. Splitting and parsing cannot be
+cut short, so what they are given is bounded."""
+
+_FOR_EVERYBODY = ("whoami", "help")
 
 GIT_REFUSED = 128
 """The exit status of git when it gives up."""
@@ -59,11 +63,16 @@ def parse_request(asked: str | None, principal: str) -> GitService | Sequence[st
     if asked is None:
         raise Misuse(f"hello {principal}; this is shardd {VERSION}, and there is no shell", "see `shardd help`")
     if len(asked) > _LONGEST:
-        raise Misuse(f"a command has at most {_LONGEST} characters", "give long input on standard input")
+        raise Misuse(
+            f"a command has at most {_LONGEST} characters",
+            "give what is longer on standard input, as `append --lines` has",
+        )
     try:
         words = shlex.split(asked)
     except ValueError as error:
         raise Misuse(f"the command does not parse: {error}") from None
+    if len(words) > _MOST_WORDS:
+        raise Misuse(f"a command has at most {_MOST_WORDS} words", "quote a text that is meant as one")
     if len(words) >= 2 and words[0] == "git":
         words = [f"git-{words[1]}", *words[2:]]
     if not words:
@@ -73,6 +82,21 @@ def parse_request(asked: str | None, principal: str) -> GitService | Sequence[st
     if len(words) != 2:
         raise Misuse(f"{words[0]} takes one repo")
     return GitService(words[0].removeprefix("git-"), *_place(words[1]))
+
+
+def check_caller(words: Sequence[str], access: Access, principal: str) -> None:
+    """Rejected for who has no role at all, unless only who that is is asked. Comes before any grammar."""
+    if words[0] not in _FOR_EVERYBODY and not access.has_role(principal):
+        raise Rejected(
+            "not-permitted",
+            f"{principal} has no role here",
+            f"ask an admin for `shardd role grant {principal} read REPO`",
+        )
+
+
+def wants_json(asked: str | None) -> bool:
+    """Whether a program listens, in a request that may be none."""
+    return asked is not None and len(asked) <= _LONGEST and not is_git(asked) and "--json" in asked.split()
 
 
 def is_git(asked: str | None) -> bool:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import Protocol
 
 from shardd.core.names import check_principal, check_repo
@@ -57,7 +56,7 @@ class Grant:
         name, slash, pattern = self.scope.partition("/")
         if name != repo:
             return False
-        return not slash or (space is not None and _pattern(pattern).match(space) is not None)
+        return not slash or (space is not None and _matches(pattern, space))
 
     def touches(self, repo: str) -> bool:
         return self.scope == ALL or self.scope.partition("/")[0] == repo
@@ -88,6 +87,10 @@ class Access:
 
     def may_import(self, principal: str, repo: str, space: str) -> bool:
         return any(g.role == IMPORT and g.covers(repo, space) for g in self._granted(principal))
+
+    def has_role(self, principal: str) -> bool:
+        """Whether anything at all was granted."""
+        return bool(self._granted(principal))
 
     def is_admin(self, principal: str) -> bool:
         """Admin of everything."""
@@ -129,9 +132,22 @@ def check_scope(scope: str) -> str:
     return scope
 
 
-@lru_cache(maxsize=1024)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")) + r"\Z")
+def _matches(pattern: str, name: str) -> bool:
+    """Whether the name is the pattern's, where `*` stands for any characters: each part is looked for once."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == first
+    *middle, last = rest
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        # The earliest place leaves the most room for what follows.
+        at = name.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
 
 
 class Rights(Protocol):

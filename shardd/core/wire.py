@@ -19,12 +19,17 @@ from typing import IO
 
 from shardd.core.names import is_oid
 from shardd.core.policy import Change
-from shardd.errors import Unavailable
+from shardd.errors import Rejected, Unavailable
 
 QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 RELAY_VERSION = "1"
-_MAX_OPTIONS = 100
 _MAX_FIELD = 65_536
+
+MOST_REFS = 10_000
+MOST_OPTIONS = 100
+_REF_BYTES = 4 * 1024 * 1024
+_OPTION_BYTES = 64 * 1024
+"""Of one push. Git itself keeps the whole list of refs, and hands its hooks the options as their environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ def read_opening(stream: IO[bytes]) -> Opening | None:
         raise Unavailable(f"a hook speaks relay version {version!r}, the server {RELAY_VERSION}", "restart the server")
     values = [_field(stream) or "" for _ in QUARANTINE]
     count = _field(stream) or "0"
-    if not count.isdigit() or int(count) > _MAX_OPTIONS:
-        raise Unavailable(f"a push has more than {_MAX_OPTIONS} options")
+    if not count.isdigit() or int(count) > MOST_OPTIONS:
+        raise too_many("options", MOST_OPTIONS)
     options = [_field(stream) or "" for _ in range(int(count))]
     return Opening(hook, {name: value for name, value in zip(QUARANTINE, values, strict=True) if value}, options)
 
@@ -61,6 +66,66 @@ def _field(stream: IO[bytes], *, first: bool = False) -> str | None:
             raise Unavailable("a hook's message was cut short")
         read += byte
     return read.decode("utf-8", "surrogateescape")
+
+
+def too_many(what: str, most: int) -> Rejected:
+    return Rejected("too-large", f"a push has at most {most} {what}", "push in several steps, with fewer `-o`")
+
+
+class PushList:
+    """Counts the refs and options of a push while its bytes go by on their way to git (gitprotocol-pack): pkt-lines up
+    to a flush, and again if the first ref, after a NUL, asks for `push-options`. What follows is not looked at.
+    """
+
+    def __init__(self) -> None:
+        self._section: str | None = "refs"
+        self._count = self._bytes = 0
+        self._head = b""
+        self._left = 0
+        self._first: bytes | None = b""
+        self._with_options = False
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes; Rejected `too-large` once there is too much of something."""
+        at = 0
+        while self._section is not None and at < len(data):
+            if self._left:
+                some = data[at : at + self._left]
+                self._left -= len(some)
+                if self._first is not None:
+                    self._first += some
+            else:
+                some = data[at : at + 4 - len(self._head)]
+                self._head += some
+                if len(self._head) == 4:
+                    self._packet(self._head)
+                    self._head = b""
+            at += len(some)
+
+    def _packet(self, head: bytes) -> None:
+        if self._first is not None:
+            _, nul, features = self._first.partition(b"\0")
+            self._with_options = b"push-options" in features.split()
+            self._first = None if nul else b""
+        if head == FLUSH:
+            self._section = "options" if self._section == "refs" and self._with_options else None
+            self._count = self._bytes = 0
+            return
+        try:
+            size = int(head, 16)
+        except ValueError:
+            size = 0
+        if size < 4:
+            self._section = None  # git will say what it thinks of it
+            return
+        self._left = size - 4
+        self._count += 1
+        self._bytes += size
+        options = self._section == "options"
+        if self._count > (most := MOST_OPTIONS if options else MOST_REFS):
+            raise too_many("options" if options else "refs", most)
+        if self._bytes > (most := _OPTION_BYTES if options else _REF_BYTES):
+            raise too_many("bytes of options" if options else "bytes of refs", most)
 
 
 def parse_update(line: str) -> Change:

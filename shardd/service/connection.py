@@ -22,15 +22,17 @@ from asyncssh.auth import KbdIntResponse
 from shardd.core.wire import printable
 from shardd.errors import Rejected, Unavailable
 from shardd.service.auth import Identity, described, identify
-from shardd.service.session import Client, Service
+from shardd.service.channel import Guard, Process, Served
+from shardd.service.session import Client, Service, Session
 
 log = logging.getLogger("shardd.ssh")
 
 _MOST_OFFERS = 64
 """Keys that one connection may offer; an agent rarely holds more than a handful."""
 
-_GREETING_SECONDS = 1.0
-_LONGEST_VERSION = 255  # bytes, RFC 4253
+_MOST_CHANNELS = 64
+"""Open at once on one connection, those included on which nothing is asked, or which are done and not closed."""
+
 _LINGER = 0.2  # seconds that a client has to see the end of its last session before the connection is closed
 
 Verify = Callable[[str, bytes, bytes, bytes], Awaitable[bool]]
@@ -42,7 +44,7 @@ class Connection(asyncssh.SSHServer):
     def __init__(self, service: Service, reach: Callable[[asyncssh.SSHServerConnection], str]) -> None:
         self._service = service
         self._find_reach = reach
-        self._address: str | None = None
+        self.address = "unknown"
         self._conn: asyncssh.SSHServerConnection | None = None
         self._reach = "shardd"
         self._proven: Identity | None = None
@@ -51,18 +53,13 @@ class Connection(asyncssh.SSHServer):
         self._idle: asyncio.TimerHandle | None = None
         self.client: Client | None = None
         self._sessions = 0
+        self._channels = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         peer = conn.get_extra_info("peername")
-        address = str(peer[0]) if peer else "unknown"
-        try:
-            self._service.admission.connect(address)
-        except Unavailable as error:
-            log.warning("refused a connection from %s: %s", address, error.message)
-            _turn_away(conn, f"{error.message}; {error.remedy}")
-            return
-        self._address = address
+        self.address = str(peer[0]) if peer else "unknown"
         self._conn = conn
+        self._service.admission.arrive(self)
         self._reach = self._find_reach(conn)
         self._service.connections.add(self)
         quick = getattr(socket, "TCP_QUICKACK", None)
@@ -79,9 +76,7 @@ class Connection(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        if self._address is not None:
-            self._service.admission.disconnect(self._address)
-            self._address = None
+        self._service.admission.depart(self)
         self._service.connections.discard(self)
         self._conn = None
 
@@ -144,19 +139,45 @@ class Connection(asyncssh.SSHServer):
         ]
 
     def auth_completed(self) -> None:
-        if self._proven is not None:
-            self.client = Client(self._proven, self._reach)
-            self._wait_idle()
+        if self._proven is None:
+            return
+        try:
+            self._service.admission.log_in(self, self._proven.principal)
+        except Unavailable as error:
+            self.turn_out(f"{error.message}; {error.remedy}")
+            return
+        self.client = Client(self._proven, self._reach)
+        self._wait_idle()
+
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], Served]:
+        """A channel is opened, on which something may be asked."""
+        if self._conn is None or self.client is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "nobody has logged in")
+        if self._channels >= _MOST_CHANNELS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels on this connection")
+        channel: asyncssh.SSHServerChannel[bytes] = self._conn.create_server_channel(encoding=None)
+        Guard(channel)
+        self._channels += 1
+        return channel, Served(self._serve, self._channel_closed)
+
+    def _channel_closed(self) -> None:
+        self._channels -= 1
+
+    def _serve(self, process: Process) -> None:
+        if self.client is None:
+            process.exit(1)
+        else:
+            self._service.begin(Session(self._service, self.client, process, self))
 
     @contextmanager
-    def session(self) -> Iterator[int]:
-        """A session runs for as long as the block does. Gives the number of those that ran already."""
+    def session(self) -> Iterator[None]:
+        """A session lasts for as long as the block does."""
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
         self._sessions += 1
         try:
-            yield self._sessions - 1
+            yield
         finally:
             self._sessions -= 1
             if self._service.admission.leaving:
@@ -170,6 +191,12 @@ class Connection(asyncssh.SSHServer):
         if self._conn is not None and not self._sessions:
             self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "nothing to do")
 
+    def turn_out(self, why: str) -> None:
+        """Disconnect, with the reason."""
+        log.info("refused a connection from %s: %s", self.address, why)
+        if self._conn is not None:
+            self._conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, why)
+
     def close(self) -> None:
         if self._conn is not None:
             self._conn.close()
@@ -178,25 +205,6 @@ class Connection(asyncssh.SSHServer):
         seconds = self._service.settings.idle_seconds
         if seconds and self._conn is not None:
             self._idle = asyncio.get_running_loop().call_later(seconds, self.leave_if_idle)
-
-
-def _turn_away(conn: asyncssh.SSHServerConnection, why: str) -> None:
-    """Disconnect with a reason that arrives: a socket that is closed with unread bytes takes back what was sent. So the
-    client's greeting is awaited, version and offer of algorithms, for a moment.
-    """
-    waiting = asyncio.get_running_loop().call_later(
-        _GREETING_SECONDS, conn.disconnect, asyncssh.DISC_TOO_MANY_CONNECTIONS, why
-    )
-    heard = 0
-
-    def data_received(data: bytes, *rest: object) -> None:
-        nonlocal heard
-        heard += len(data)
-        if heard > _LONGEST_VERSION:
-            waiting.cancel()
-            conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, why)
-
-    setattr(conn, "data_received", data_received)  # noqa: B010  (the transport looks the method up at each call)
 
 
 def _acknowledge_at_once(conn: asyncssh.SSHServerConnection, sock: socket.socket, option: int) -> None:

@@ -9,8 +9,7 @@ import asyncssh
 
 from shardd.errors import Misuse, Unavailable
 from shardd.service.connection import Connection
-from shardd.service.session import Service, Session
-from shardd.service.streams import Process
+from shardd.service.session import Service
 from shardd.storage.durable import write_atomic
 
 # dropbear takes only the first of these that it knows to be first here as well.
@@ -23,24 +22,15 @@ async def listen(service: Service, host: str, port: int) -> asyncssh.SSHAcceptor
     """Start to listen; Unavailable if the address cannot be had."""
 
     settings = service.settings
-
-    async def serve(process: Process) -> None:
-        owner = process.get_extra_info("connection").get_owner()
-        if not isinstance(owner, Connection) or owner.client is None:
-            process.exit(1)
-            return
-        with owner.session() as beside:
-            await Session(service, owner.client, process, beside).run()
-
     try:
         return await asyncssh.listen(
             host,
             port,
             server_factory=lambda: Connection(service, partial(_reach, service)),
             server_host_keys=list(host_keys(service.server.host_keys)),
-            process_factory=serve,
             encoding=None,
             kex_algs=_KEX,
+            compression_algs=None,  # what is compressed has no bound
             password_auth=False,
             kbdint_auth=True,  # it never succeeds: see connection.py
             public_key_auth=True,

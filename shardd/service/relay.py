@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import IO
 
-from shardd.core.wire import Opening, read_opening
+from shardd.core.wire import MOST_REFS, Opening, read_opening, too_many
 from shardd.errors import SharddError, Unavailable
 from shardd.storage.receive import Receiver
 
 log = logging.getLogger("shardd.push")
 
-_MAX_LINES = 10_000
 
+def serve(receiver: Receiver, incoming: int, outgoing: int, began: Callable[[], None]) -> bool:
+    """Answer the hooks of one push until git closes the pipe; whether any hook asked. Takes over both descriptors.
 
-def serve(receiver: Receiver, incoming: int, outgoing: int) -> bool:
-    """Answer the hooks of one push until git closes the pipe; whether any hook asked. Takes over both descriptors."""
+    began: called when one has
+    """
     asked = False
     with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
         try:
             while (opening := read_opening(asks)) is not None:
                 asked = True
+                began()
                 if opening.hook == "pre-receive":
                     _pre_receive(receiver, opening, asks, answers)
                 elif opening.hook == "proc-receive":
@@ -45,10 +48,13 @@ def serve(receiver: Receiver, incoming: int, outgoing: int) -> bool:
 def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:
     lines: list[str] = []
     while (line := asks.readline()) != b"\n":
-        if not line.endswith(b"\n") or len(lines) >= _MAX_LINES:
+        if not line.endswith(b"\n"):
             raise Unavailable("a hook's list of refs was cut short")
-        lines.append(line.decode("utf-8", "surrogateescape"))
+        if len(lines) <= MOST_REFS:
+            lines.append(line.decode("utf-8", "surrogateescape"))
     try:
+        if len(lines) > MOST_REFS:
+            raise too_many("refs", MOST_REFS)
         reject = receiver.pre_receive(lines, opening.options, opening.quarantine)
         said = [] if reject is None else receiver.lines_for(reject)
         verdict = "accept" if reject is None else "refuse"

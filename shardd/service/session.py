@@ -7,9 +7,11 @@ import io
 import logging
 import os
 import signal
+import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -17,16 +19,26 @@ import asyncssh
 
 from shardd.commands.catalogue import run_on, server_grammar
 from shardd.commands.context import Context
-from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
+from shardd.commands.request import (
+    GIT_REFUSED,
+    GitService,
+    check_caller,
+    git_run,
+    is_git,
+    parse_request,
+    wants_json,
+)
 from shardd.commands.speak import INTERNAL, complain, speak
 from shardd.core.roles import Access, Rights
+from shardd.core.wire import PushList
 from shardd.errors import Rejected, SharddError, Unavailable
 from shardd.service import relay
-from shardd.service.admission import Admission
+from shardd.service.admission import Admission, Guest
 from shardd.service.auth import Identity
+from shardd.service.channel import Process
 from shardd.service.child import Child, RelayEnds, spawn
 from shardd.service.live import LiveAccess
-from shardd.service.streams import ClientInput, ClientVoice, Meter, Process, from_child, to_child
+from shardd.service.streams import ClientInput, ClientVoice, Meter, from_child, to_child
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
@@ -36,10 +48,15 @@ log = logging.getLogger("shardd.session")
 
 _LAST_WORD = 10.0  # seconds that a client may take to close its side of a channel
 _INPUT = 64 * 1024  # bytes read from a client at a time
+_LOOK = 0.5  # seconds between two looks whether a git still has a client
+_LAST_BREATH = 2.0  # seconds that a git has to put things in order once it was told to end
+_GRAMMARS = 16  # kept: one for each address by which clients reach us
 
 
-class Closable(Protocol):
-    """A connection, as whoever shuts the server down sees it."""
+class Host(Guest, Protocol):
+    """A connection, as its sessions and whoever shuts the server down see it."""
+
+    def session(self) -> AbstractContextManager[None]: ...
 
     def leave_if_idle(self) -> None: ...
 
@@ -48,20 +65,36 @@ class Closable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What every session shares. children: pids of the running gits, each the leader of its process group"""
+    """What every session shares.
+
+    children: pids of the running gits, each the leader of its process group; tasks: those of the sessions, which
+    nothing else holds once a connection is lost
+    """
 
     server: ServerDir
     settings: Settings
     live: LiveAccess
     hooks: Path
     admission: Admission
-    connections: set[Closable] = field(default_factory=set)
+    connections: set[Host] = field(default_factory=set)
     children: set[int] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
     def at(cls, server: ServerDir) -> Service:
         settings = server.settings()
         return cls(server, settings, LiveAccess(server.root), server.install_hooks(), Admission(settings))
+
+    def begin(self, session: Session) -> None:
+        """Serve it, and hold it until it has ended."""
+        task = asyncio.get_running_loop().create_task(session.run())
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a session failed", exc_info=error)
 
     def end_children(self, how: signal.Signals) -> None:
         """Send a signal to every running git, its hooks included."""
@@ -83,31 +116,38 @@ class Client:
 
 
 class Session:
-    """Serves one `exec` request. beside: how many others run on the same connection"""
+    """Serves one `exec` request, on the connection `host`."""
 
-    def __init__(self, service: Service, client: Client, process: Process, beside: int) -> None:
+    def __init__(self, service: Service, client: Client, process: Process, host: Host) -> None:
         self._service = service
         self._client = client
         self._process = process
-        self._beside = beside
+        self._host = host
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
         """Serve it to the very end: until the client has heard the exit status."""
-        voice = ClientVoice(self._process, self._loop, self._process.is_closing)
-        try:
-            with self._service.admission.session(self._beside):
-                self._process.exit(await self._answer(voice))
-                # The client closes its side when it has read everything: only then is the connection to spare.
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait_closed(), _LAST_WORD)
-        except Unavailable as error:
-            self._process.exit(await self._refused(error, voice))
+        admission = self._service.admission
+        voice = ClientVoice(
+            self._process, self._loop, self._process.is_closing, self._service.settings.stall_seconds or None
+        )
+        with self._host.session(), ExitStack() as until_heard:
+            try:
+                # Whoever never closes a channel keeps no place that others could have.
+                with admission.session(self._host, self._client.principal):
+                    until_heard.enter_context(admission.unheard())
+                    self._process.exit(await self._answer(voice))
+            except Unavailable as error:
+                self._process.exit(await self._refused(error, voice))
+            # The client closes its side when it has read everything: only then is the connection to spare.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait_closed(), _LAST_WORD)
 
     async def _answer(self, voice: ClientVoice) -> int:
         """The exit status, after everything was said."""
         try:
-            request = parse_request(self._process.command, self._client.principal)
+            # Not in the event loop: splitting words takes its time.
+            request = await asyncio.to_thread(parse_request, self._process.command, self._client.principal)
             if isinstance(request, GitService):
                 return await self._git(request)
             return await asyncio.to_thread(self._command, request, voice)
@@ -122,12 +162,18 @@ class Session:
 
     async def _refused(self, error: SharddError, voice: ClientVoice) -> int:
         with suppress(BrokenPipeError):
-            await asyncio.to_thread(complain, error, voice, self._client.reach, as_json=False)
+            as_json = wants_json(self._process.command)
+            await asyncio.to_thread(self._complain, error, voice, as_json=as_json)
         return GIT_REFUSED if is_git(self._process.command) else error.exit_status
 
+    def _complain(self, error: SharddError, voice: ClientVoice, *, as_json: bool) -> None:
+        complain(error, voice, self._client.reach, as_json=as_json)
+        voice.flush()
+
     def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
+        check_caller(words, self._rights(), self._client.principal)
         try:
-            parser = server_grammar(self._client.reach)
+            parser = _grammar(self._client.reach)
             status = speak(parser, words, lambda asked: run_on(self._context(), asked), voice, reach=self._client.reach)
             voice.flush()
         except BrokenPipeError:
@@ -172,23 +218,65 @@ class Session:
     async def _join(self, child: Child, ends: RelayEnds | None, path: Path, repo: str) -> int:
         """Join a running git to the client, and its hooks to us, to its end; its exit status."""
         served: asyncio.Future[bool] | None = None
+        deciding = threading.Event()
+        meter = Meter()
         if ends is not None:
             receiver = self._receiver(path, repo)
-            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers)
-        meter = Meter()
+            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers, deciding.set)
+            meter.look = PushList().feed
         incoming = asyncio.create_task(to_child(self._process, child.stdin, meter))
-        await asyncio.gather(
-            from_child(child.stdout, self._process.stdout), from_child(child.stderr, self._process.stderr)
+        outgoing = asyncio.gather(
+            from_child(child.stdout, self._process.stdout, meter), from_child(child.stderr, self._process.stderr, meter)
         )
+        watching = asyncio.create_task(self._over(incoming, meter, deciding))
+        await asyncio.wait((outgoing, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not outgoing.done():
+            await self._end(child, outgoing)
+        await asyncio.gather(outgoing, return_exceptions=True)
         status = await child.wait()
-        incoming.cancel()
-        await asyncio.gather(incoming, return_exceptions=True)
+        for each in (incoming, watching):
+            each.cancel()
+        await asyncio.gather(incoming, watching, return_exceptions=True)
         hooks_ran = served is not None and await served
+        if meter.refusal is not None:
+            raise meter.refusal
+        if not watching.cancelled():
+            raise watching.result()
         limit = self._service.settings.max_pack_bytes
         if ends is not None and not hooks_ran and meter.count > limit:
             # No hook was run: git has refused it by receive.maxInputSize, in its own words.
             raise Rejected("too-large", f"a pack holds at most {limit} bytes", "push the events in several steps")
         return status
+
+    async def _over(self, incoming: asyncio.Task[None], meter: Meter, deciding: threading.Event) -> SharddError:
+        """Return once a git has nobody left to serve, or must not go on, with the reason.
+
+        deciding: the hooks of a push have begun; it goes to its end then, whoever listens
+        """
+        patience = self._service.settings.stall_seconds
+        while True:
+            if not incoming.done():
+                await asyncio.wait((incoming,), timeout=_LOOK)
+            else:
+                await asyncio.sleep(_LOOK)
+            if meter.refusal is not None:
+                return meter.refusal
+            if deciding.is_set():
+                continue
+            if self._process.is_closing():
+                return Unavailable("the client has left")
+            if patience and self._loop.time() - meter.last > patience:
+                return Unavailable(f"no byte has moved for {patience} seconds")
+
+    async def _end(self, child: Child, outgoing: asyncio.Future[tuple[None, None]]) -> None:
+        """End a git that has not been waited for, and what it started."""
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, how)
+            await asyncio.wait((outgoing,), timeout=_LAST_BREATH)
+            if outgoing.done():
+                return
+        outgoing.cancel()  # a client that reads nothing holds up what is for it
 
     def _receiver(self, path: Path, repo: str) -> Receiver:
         def pusher() -> tuple[Pusher, Rights]:
@@ -201,3 +289,6 @@ class Session:
         snapshot = self._service.live.snapshot()
         self._client.identity.still(snapshot)
         return snapshot.access
+
+
+_grammar = lru_cache(maxsize=_GRAMMARS)(server_grammar)

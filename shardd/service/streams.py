@@ -8,12 +8,17 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncssh
 
+from shardd.errors import SharddError
+from shardd.service.channel import Process
+
 _CHUNK = 64 * 1024
 _SILENCE = 1.0  # seconds that a client may say nothing while the server is leaving
+_STILL_THERE = b"keepalive@openssh.com"
+_ANSWER = 30.0  # seconds that a client may take to answer that
 
 # What a client does to its channel when it leaves, or instead of sending: none of it is input.
 _NO_INPUT = (
@@ -24,35 +29,47 @@ _NO_INPUT = (
     asyncssh.TerminalSizeChanged,
 )
 
-Process = asyncssh.SSHServerProcess[bytes]
-
 
 @dataclass(slots=True)
 class Meter:
-    """How many bytes went by."""
+    """How many bytes a client has sent, and when the last one went either way, by the event loop's clock.
 
+    look: sees what is sent before it goes on, and may refuse it; refusal: what it said then
+    """
+
+    look: Callable[[bytes], None] = lambda data: None
+    refusal: SharddError | None = None
     count: int = 0
+    last: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    def moved(self) -> None:
+        self.last = asyncio.get_running_loop().time()
 
 
 async def to_child(process: Process, descriptor: int, meter: Meter) -> None:
-    """Everything the client sends, into the child; closes the pipe at the end of it."""
+    """Everything the client sends, into the child; closes the pipe at the end of it, or where it is refused."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb"))
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
         while data := await process.stdin.read(_CHUNK):
             meter.count += len(data)
+            meter.moved()
+            meter.look(data)
             writer.write(data)
             await writer.drain()
+            meter.moved()
     except _NO_INPUT:
         pass  # the client left, or the child did: either way there is no more to pass on
+    except SharddError as error:
+        meter.refusal = error
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
 
-async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes]) -> None:
+async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes], meter: Meter) -> None:
     """Everything the child says, to the client. When the client has left, the child meets a closed pipe."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_CHUNK)
@@ -61,8 +78,10 @@ async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes]) -> None
     )
     try:
         while data := await reader.read(_CHUNK):
+            meter.moved()
             stream.write(data)
             await stream.drain()
+            meter.moved()
     except (asyncssh.Error, ConnectionError):
         pass
     finally:
@@ -73,13 +92,16 @@ class ClientInput(io.RawIOBase):
     """The client's standard input, for a thread to read.
 
     BrokenPipeError where it breaks off: whoever reads must not take what has come for all of it. Once `left` is set,
-    as the server is leaving, silence counts as breaking off.
+    as the server is leaving, silence counts as breaking off. The end counts only from a client that is still there: one
+    that gives up in the middle sends an end too, and closes the channel after it. So it is asked something that every
+    client has to answer, and answers in order.
     """
 
     def __init__(self, process: Process, loop: asyncio.AbstractEventLoop, left: asyncio.Event) -> None:
         self._process = process
         self._loop = loop
         self._left = left
+        self._ended = False
 
     def readable(self) -> bool:
         return True
@@ -94,7 +116,13 @@ class ClientInput(io.RawIOBase):
         leaving = asyncio.ensure_future(self._left.wait())
         try:
             await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
-            return await asyncio.wait_for(reading, None if reading.done() else _SILENCE)
+            data = await asyncio.wait_for(reading, None if reading.done() else _SILENCE)
+            if not data and not self._ended:
+                self._ended = True
+                await asyncio.wait_for(self._process.channel._make_request(_STILL_THERE), _ANSWER)
+                if self._process.is_closing():
+                    raise BrokenPipeError
+            return data
         except (*_NO_INPUT, TimeoutError):
             raise BrokenPipeError from None
         finally:
@@ -102,12 +130,18 @@ class ClientInput(io.RawIOBase):
 
 
 class ClientVoice:
-    """Says lines to the client from a thread; waits while it does not read, BrokenPipeError once it has left."""
+    """Says lines to the client from a thread; waits while it does not read, BrokenPipeError once it has left.
 
-    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop, gone: Callable[[], bool]) -> None:
+    patience: seconds that it may read nothing; None for any number
+    """
+
+    def __init__(
+        self, process: Process, loop: asyncio.AbstractEventLoop, gone: Callable[[], bool], patience: float | None
+    ) -> None:
         self._process = process
         self._loop = loop
         self._gone = gone
+        self._patience = patience
         self._pending: list[bytes] = []
         self._size = 0
 
@@ -135,9 +169,9 @@ class ClientVoice:
 
         async def say() -> None:
             stream.write(data)
-            await stream.drain()
+            await asyncio.wait_for(stream.drain(), self._patience)
 
         try:
             asyncio.run_coroutine_threadsafe(say(), self._loop).result()
-        except (asyncssh.Error, ConnectionError):
+        except (asyncssh.Error, ConnectionError, TimeoutError):
             raise BrokenPipeError from None

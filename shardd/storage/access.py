@@ -286,7 +286,7 @@ class AccessFiles:
     def _read_lines(self, path: Path, parse: Callable[[str], T]) -> list[T]:
         """What stands on each line but the empty ones and comments."""
         try:
-            lines = path.read_text().splitlines()
+            lines = path.read_text().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise Unavailable(f"{path} cannot be read: {error}") from None
         found: list[T] = []

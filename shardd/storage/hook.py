@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shardd.core.names import is_id
 from shardd.core.roles import FileAccess, Rights
-from shardd.core.wire import QUARANTINE, printable
+from shardd.core.wire import MOST_OPTIONS, MOST_REFS, QUARANTINE, printable, too_many
 from shardd.errors import SharddError, Unavailable
 from shardd.storage.embedded import is_embedded
 from shardd.storage.facts import Pusher
@@ -48,8 +48,13 @@ def main() -> int:
         if hook == "pre-receive":
             quarantine = {name: os.environ[name] for name in QUARANTINE if name in os.environ}
             count = int(os.environ.get("GIT_PUSH_OPTION_COUNT", "0"))
+            if count > MOST_OPTIONS:
+                raise too_many("options", MOST_OPTIONS)
             options = [os.environ.get(f"GIT_PUSH_OPTION_{i}", "") for i in range(count)]
-            reject = receiver.pre_receive(sys.stdin.read().splitlines(), options, quarantine)
+            updates = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+            if len(updates) > MOST_REFS:
+                raise too_many("refs", MOST_REFS)
+            reject = receiver.pre_receive(updates, options, quarantine)
             if reject is None:
                 return 0
             print(*receiver.lines_for(reject), sep="\n", file=sys.stderr)

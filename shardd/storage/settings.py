@@ -26,11 +26,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     listen: HOST:PORT; public: how clients reach it, if that differs
     max_commit_bytes, max_push_events, max_pack_bytes: the limits of one push
-    login_grace_seconds: to prove who one is; keepalive_seconds, keepalive_count: a client that has answered so many
+    login_grace_seconds: to prove who one is; max_unauthenticated: connections that have not; for one more, the oldest
+    of the address that has most is dropped; keepalive_seconds, keepalive_count: a client that has answered so many
     keep-alives in a row with silence is gone (0 seconds: none are sent); idle_seconds: a connection without a session
-    is closed (0: never); drain_seconds: what a running push has to finish once the server is told to leave
-    max_connections, max_connections_per_address: refused beyond, the not yet authenticated included
-    max_sessions, max_sessions_per_connection: commands that run at once
+    is closed (0: never); stall_seconds: a git, or an answer that is not read, is ended when no byte has moved for so
+    long (0: never); drain_seconds: what a running push has to finish once the server is told to leave
+    max_connections, and per address and principal: of who has proven who it is; refused beyond
+    max_sessions, and per principal and connection: commands that run at once
     """
 
     listen: HostPort = "127.0.0.1:2222"
@@ -38,14 +40,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     max_commit_bytes: Bytes = _DEFAULT.commit_bytes
     max_push_events: Count = _DEFAULT.events
     max_pack_bytes: Bytes = _DEFAULT.pack_bytes
-    login_grace_seconds: Seconds = 60
+    login_grace_seconds: Seconds = 30
     keepalive_seconds: SecondsOrOff = 30
     keepalive_count: Count = 4
     idle_seconds: SecondsOrOff = 900
+    stall_seconds: SecondsOrOff = 600
     drain_seconds: SecondsOrOff = 60
     max_connections: Count = 1024
     max_connections_per_address: Count = 256
+    max_connections_per_principal: Count = 128
+    max_unauthenticated: Count = 256
     max_sessions: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 200
+    max_sessions_per_principal: Count = 50
     max_sessions_per_connection: Count = 32
 
     @property

@@ -241,6 +241,8 @@ def test_the_library_imports_over_ssh_and_a_retry_is_answered(garden: Garden, im
         assert garden.head() == done.head.oid
         assert import_jsonl(far, "whynot", path) == done, "as if the first answer had been lost"
         broken.write_bytes(lines(1, 2))
+        assert import_jsonl(far, "whynot", broken).events == 2, "as if the log had grown since"
+        broken.write_bytes(lines(2, 3))
         with pytest.raises(Rejected, match="has events already") as caught:
             import_jsonl(far, "whynot", broken)
         assert caught.value.code == "exists"

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from shardd import Draft, GitLog, Head, HeadMoved, InformationSpace, Misuse, Rejected, RemoteLog, Unavailable
-from shardd.errors import BadEvent
-from tests.e2e.harness import Actor, Garden, Server
+from shardd import (
+    Draft,
+    GitLog,
+    Head,
+    HeadMoved,
+    InformationSpace,
+    MemoryLog,
+    Misuse,
+    Rejected,
+    RemoteLog,
+    Unavailable,
+    import_log,
+)
+from shardd.client.link import Broken, Said
+from shardd.client.remote_log import _values
+from shardd.core.roles import Grant
+from shardd.errors import BadEvent, Corrupt
+from shardd.storage.access import AccessFiles
+from tests.e2e.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.e2e.harness import DEADLINE, Actor, Garden, Server, wait_until
 
 WHEN = datetime(2026, 6, 15, 10, 0, 0, 123456, tzinfo=UTC)
 
 
-def connect(who: Actor, garden: Garden, **options: bool | int) -> RemoteLog:
+def connect(who: Actor, garden: Garden, **options: bool | float) -> RemoteLog:
     known = who.home / "known_hosts"
     return RemoteLog(garden.url, key=who.key, known_hosts=known, **options)  # type: ignore[arg-type]
 
@@ -114,6 +133,141 @@ def test_a_server_that_was_restarted_is_found_again(log: RemoteLog, server: Serv
     server.restart()
     assert log.append("whynot", "note", id="first") == one
     assert log.append("whynot", "note").seq == 2
+
+
+@contextmanager
+def far(who: Actor, garden: Garden, *, retry_seconds: float = DEADLINE) -> Iterator[tuple[CuttingProxy, RemoteLog]]:
+    """A log behind a way that can be cut."""
+    with cutting_proxy(garden.server.port) as proxy:
+        known = who.home / "known_far"
+        known.write_text(garden.server.known_hosts().replace(f":{garden.server.port} ", f":{proxy.port} "))
+        url = f"ssh://127.0.0.1:{proxy.port}/{garden.repo}.git"
+        with RemoteLog(url, key=who.key, known_hosts=known, retry_seconds=retry_seconds) as log:
+            yield proxy, log
+
+
+def test_a_call_is_made_once_wherever_its_connection_is_cut(alice: Actor, garden: Garden) -> None:
+    """Cut at many places: in the handshake, in the request, in the answer, right before its end."""
+    with far(alice, garden) as (proxy, log):
+        log.append("whynot", "note", id="whole", actor="alice")
+        whole = proxy.carried
+        assert whole > 1500
+        for n, size in enumerate([10, whole // 2, *range(whole - 520, whole, 80), whole - 1]):
+            log.close()
+            proxy.cut_once(to_client=size)
+            made = log.append("whynot", "note", {"n": n}, actor="alice")
+            assert (made.seq, made.data) == (n + 2, {"n": n})
+            assert proxy.to_client > whole, "it was not cut at all"
+    near = GitLog(garden.path).events("whynot")
+    assert [event.data.get("n") for event in near] == [None, *range(n + 1)]
+
+
+def test_a_batch_and_a_read_are_whole_wherever_the_connection_is_cut(alice: Actor, garden: Garden) -> None:
+    with far(alice, garden) as (proxy, log):
+        batch = log.append_many("whynot", drafts(200))
+        read = proxy.carried
+        assert list(log.events("whynot")) == batch
+        whole = proxy.carried
+        for size in range(read, whole, (whole - read) // 5):
+            log.close()
+            proxy.cut_once(to_client=size)
+            assert list(log.events("whynot")) == batch
+            log.close()
+            proxy.cut_once(to_client=size)
+            assert log.append_many("whynot", drafts(200)) == batch
+        for size in (3000, 20_000):
+            log.close()
+            proxy.cut_once(to_server=size)
+            more = drafts(200, start=batch[-1].seq)
+            batch += log.append_many("whynot", more)
+    assert list(GitLog(garden.path).events("whynot")) == batch
+
+
+def test_an_append_outlives_the_server_and_finds_it_again(log: RemoteLog, garden: Garden, server: Server) -> None:
+    """Killed while the append waits for its lock; down for as long as it takes to start again."""
+    log.head("whynot")
+    made = []
+    with garden.locked():
+        waiting = threading.Thread(target=lambda: made.append(log.append("whynot", "note", {"n": 1})))
+        waiting.start()
+        wait_until(lambda: len(list(Path(f"/proc/{server.pid}/task").iterdir())) > 1, "a thread serves it")
+        server.kill()
+    refused = RemoteLog(garden.url, key=log._link._key, known_hosts=log._link._known_hosts)
+    with pytest.raises(Unavailable):  # it is down indeed; who was never there is told at once
+        refused.head("whynot")
+    server.start()
+    waiting.join(DEADLINE)
+    assert [event.seq for event in made] == [1]
+    assert garden.subjects() == ["note"]
+
+
+def test_the_error_in_the_end_names_the_ids_for_the_callers_own_retry(alice: Actor, garden: Garden) -> None:
+    with far(alice, garden, retry_seconds=0.2) as (proxy, log):
+        log.append("whynot", "note", actor="alice")
+        log.close()
+        # Each connection is cut in the answer: the event lands, and nobody is told.
+        proxy.to_client = whole = proxy.carried - 100
+        with pytest.raises(Unavailable) as caught:
+            log.append("whynot", "note", {"n": 1}, actor="alice")
+        (id,) = caught.value.ids
+        proxy.heal()
+        log.append("whynot", "note", {"n": 1}, actor="alice", id=id)
+        log.close()
+        proxy.to_client = whole
+        with pytest.raises(Unavailable) as caught:
+            log.append_many("whynot", drafts(3))
+        assert caught.value.ids == ("id-0", "id-1", "id-2")
+        proxy.heal()
+        log.append_many("whynot", drafts(3))
+    assert garden.subjects() == 5 * ["note"]
+
+
+def test_an_import_whose_answer_was_lost_is_done_though_the_log_has_grown(
+    server: Server, alice: Actor, garden: Garden
+) -> None:
+    AccessFiles(server.root).grant(Grant("alice", "import", garden.repo))
+    old = MemoryLog()
+    old.append_many("whynot", drafts(20))
+    with connect(alice, garden) as log:
+        done = import_log(log, "whynot", old.events("whynot"))
+        assert import_log(log, "whynot", old.events("whynot")) == done
+        log.append("whynot", "note")
+        assert import_log(log, "whynot", old.events("whynot")) == done
+        old.append("whynot", "note")
+        with pytest.raises(Rejected) as caught:
+            import_log(log, "whynot", old.events("whynot"))
+        assert caught.value.code == "exists"
+
+
+LINE_ENDS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1eh"
+
+
+def test_lines_end_at_the_newline_alone(log: RemoteLog, alice: Actor, garden: Garden) -> None:
+    made = log.append("whynot", "note", {"t": LINE_ENDS})
+    assert made.data == {"t": LINE_ENDS}
+    assert list(log.events("whynot")) == [made]
+    said = alice.ssh(
+        f"append {garden} --lines --take-lease", input=f'{{"type":"n","data":{{"t":"{LINE_ENDS[:6]}"}}}}\n'.encode()
+    )
+    assert '"seq":2' in said
+    assert [event.data["t"] for event in log.events("whynot")] == [LINE_ENDS, LINE_ENDS[:6]]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b'{"a":1}\nwhat\n', Corrupt),
+        (b"\xff\n", Corrupt),
+        (b"[]\n", Corrupt),
+        (b'{"a":1}\n{"b"', Broken),
+    ],
+)
+def test_an_answer_that_does_not_read_is_an_error_and_no_empty_one(said: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        _values(Said(0, said, ""))
+    assert _values(Said(0, b"", "")) == []
+    with pytest.raises(Broken):
+        _values(Said(1, b"", ""))
 
 
 def test_a_server_that_cannot_be_trusted_or_reached(alice: Actor, garden: Garden, tmp_path: Path) -> None:

@@ -116,14 +116,11 @@ def test_who_says_nothing_is_hung_up_on(server: Server, alice: Actor) -> None:
             assert rest(one).startswith(b"SSH-2.0-")
 
 
-def test_two_hundred_at_once_and_one_too_many(server: Server, alice: Actor) -> None:
+def test_two_hundred_at_once_and_one_more(server: Server, alice: Actor) -> None:
     with contextlib.ExitStack() as stack:
         many = [stack.enter_context(connected(server)) for _ in range(210)]
         assert all(one.recv(8) == b"SSH-2.0-" for one in many)
-        refused = alice.try_ssh("whoami")
-        assert refused.status == 255
-        assert "too many connections from 127.0.0.1; try again" in refused.stderr
-    wait_until(lambda: alice.try_ssh("whoami").ok, "there is room again")
+        assert alice.try_ssh("whoami").ok
 
 
 def test_many_that_log_in_at_once(server: Server, alice: Actor) -> None:
@@ -144,14 +141,14 @@ def test_many_that_log_in_at_once(server: Server, alice: Actor) -> None:
 
 
 def test_a_huge_command(server: Server, alice: Actor) -> None:
-    refused = alice.try_ssh("whoami " + "x" * 120_000)
+    refused = alice.try_ssh("whoami " + "x" * 8000)
     assert (refused.status, "unrecognized arguments" in refused.stderr) == (2, True)
 
     async def ask(conn: asyncssh.SSHClientConnection) -> str:
         return str((await conn.run("whoami '" + "x" * size)).stderr)
 
     size = 200_000
-    assert "a command has at most 131072 characters" in connected_as(alice, ask)
+    assert "a command has at most 8192 characters" in connected_as(alice, ask)
     size = 20_000_000  # more than a packet may hold: the connection ends
     with pytest.raises((asyncssh.Error, ConnectionError)):
         connected_as(alice, ask)
@@ -161,7 +158,7 @@ def test_a_huge_command(server: Server, alice: Actor) -> None:
 @pytest.mark.parametrize(
     "command", ["''", "' '", "'", "whoami \x00", "\x1b[31m", "whoami \xff", "git", "git upload-pack"]
 )
-def test_odd_commands(server: Server, alice: Actor, command: str) -> None:
+def test_odd_commands(garden: Garden, alice: Actor, command: str) -> None:
     async def ask(conn: asyncssh.SSHClientConnection) -> str:
         process = await conn.create_process(command)
         done = await process.wait()

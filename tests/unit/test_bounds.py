@@ -1,0 +1,145 @@
+"""What is counted before it is held: the list of a push, the words of a command, the patterns of scopes, the guests."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardd.commands.catalogue import server_grammar
+from shardd.commands.grammar import parse
+from shardd.commands.request import check_caller, parse_request
+from shardd.core.roles import Access, Grant
+from shardd.core.wire import MOST_OPTIONS, MOST_REFS, PushList
+from shardd.errors import Misuse, Rejected, Unavailable
+from shardd.service.admission import Admission
+from shardd.storage.settings import Settings
+
+
+def line(text: str) -> bytes:
+    return b"%04x" % (len(text) + 4) + text.encode()
+
+
+def pushed(refs: int, options: int, *, asks: bool = True, shallow: bool = False) -> bytes:
+    first = "old new ref\0report-status" + (" push-options" if asks else "")
+    lines = [line("shallow 1")] if shallow else []
+    lines += [line(first), *(line(f"old new {n}") for n in range(refs - 1 - len(lines))), b"0000"]
+    if asks:
+        lines += [*(line(f"o{n}") for n in range(options)), b"0000"]
+    return b"".join(lines) + b"PACK" + 50 * b"0005x" * MOST_OPTIONS
+
+
+@pytest.mark.parametrize("step", [1, 3, 100_000])
+@pytest.mark.parametrize("shallow", [False, True])
+def test_a_push_list_is_counted_however_it_arrives(step: int, shallow: bool) -> None:
+    def feed(data: bytes) -> None:
+        counted = PushList()
+        for at in range(0, len(data), step):
+            counted.feed(data[at : at + step])
+
+    feed(pushed(20, MOST_OPTIONS, shallow=shallow))
+    feed(pushed(20, 0, asks=False, shallow=shallow))
+    feed(b"what is this")
+    feed(b"0000")
+    with pytest.raises(Rejected, match="at most 100 options"):
+        feed(pushed(20, MOST_OPTIONS + 1, shallow=shallow))
+    with pytest.raises(Rejected, match="at most 65536 bytes of options"):
+        feed(line("old new ref\0push-options") + b"0000" + line("o" * 40_000) * 2)
+    if step > 1:
+        feed(pushed(MOST_REFS, 0, shallow=shallow))
+        with pytest.raises(Rejected, match="at most 10000 refs"):
+            feed(pushed(MOST_REFS + 1, 0, shallow=shallow))
+        with pytest.raises(Rejected, match="bytes of refs"):
+            feed(line("x" * 60_000) * 80)
+
+
+SHORT = st.text("ab.-", max_size=8)
+
+
+@given(st.text("ab.*-", min_size=1, max_size=8), SHORT)
+def test_a_pattern_covers_what_a_shell_pattern_does(pattern: str, name: str) -> None:
+    if pattern[0] in ".-":
+        pattern = "a" + pattern
+    assert Grant("bob", "read", f"garden/{pattern}").covers("garden", name) == fnmatch.fnmatchcase(name, pattern)
+
+
+def test_a_pattern_of_many_stars_takes_no_time() -> None:
+    """By the number of steps: this would not come back in a lifetime."""
+    grant = Grant("bob", "read", "garden/" + "a*" * 31 + "b")
+    assert not grant.covers("garden", "a" * 63)
+    assert grant.covers("garden", "a" * 62 + "b")
+
+
+def test_words_are_bounded_and_options_stand_once() -> None:
+    parser = server_grammar("shardd")
+    with pytest.raises(Misuse, match="--json is given twice"):
+        parse(parser, ["log", "a/b", "--json", "--json"])
+    with pytest.raises(Misuse, match="--after is given twice"):
+        parse(parser, ["log", "a/b", "--after", "1", "--after=2"])
+    assert not parse(parser, ["space", "freeze", "a/b", "--", "--x --x"]).json
+    assert len(parse_request("x " * 100, "bob")) == 100  # type: ignore[arg-type]
+    for asked, says in (("x " * 101, "at most 100 words"), ("x" * 8193, "at most 8192 characters")):
+        with pytest.raises(Misuse, match=says):
+            parse_request(asked, "bob")
+
+
+def test_who_has_no_role_asks_only_who_that_is() -> None:
+    access = Access(frozenset([Grant("bob", "read", "garden/x*")]))
+    check_caller(["log", "a/b"], access, "bob")
+    check_caller(["whoami"], access, "eve")
+    check_caller(["help", "log"], access, "eve")
+    for retired in (frozenset[str](), frozenset(["bob"])):
+        with pytest.raises(Rejected, match="has no role here"):
+            check_caller(["log"], Access(access.grants, retired), "bob" if retired else "eve")
+
+
+@dataclass(eq=False)
+class Somebody:
+    address: str
+    said: list[str] = field(default_factory=list)
+
+    def turn_out(self, why: str) -> None:
+        self.said.append(why)
+
+
+def test_strangers_make_room_for_each_other_and_for_whoever_logs_in() -> None:
+    admission = Admission(Settings(max_unauthenticated=4, max_connections=4, max_connections_per_address=3))
+    crowd = [Somebody("10.0.0.1") for _ in range(3)]
+    alone = Somebody("10.0.0.2")
+    for each in (alone, *crowd, Somebody("10.0.0.3"), Somebody("10.0.0.4")):
+        admission.arrive(each)
+    # The oldest of the address that has most: not the oldest of all, and nobody twice.
+    assert [len(each.said) for each in (alone, *crowd)] == [0, 1, 1, 0]
+    for each in crowd:
+        admission.log_in(each, "bob")
+    with pytest.raises(Unavailable, match=r"from 10\.0\.0\.1"):
+        admission.log_in(Somebody("10.0.0.1"), "bob")
+    admission.log_in(alone, "alice")
+    with pytest.raises(Unavailable, match="too many connections"):
+        admission.log_in(Somebody("10.0.0.9"), "carol")
+    for each in crowd:
+        admission.depart(each)
+        admission.depart(each)
+    admission.log_in(Somebody("10.0.0.1"), "bob")
+
+
+def test_sessions_are_shared_out() -> None:
+    admission = Admission(Settings(max_sessions=3, max_sessions_per_principal=2, max_sessions_per_connection=1))
+    one, two, three = (Somebody("10.0.0.1") for _ in range(3))
+    with admission.session(one, "bob"):
+        with pytest.raises(Unavailable, match="on this connection"), admission.session(one, "bob"):
+            pass
+        with admission.session(two, "bob"):
+            with pytest.raises(Unavailable, match="commands of bob"), admission.session(three, "bob"):
+                pass
+            with (
+                admission.session(three, "alice"),
+                pytest.raises(Unavailable, match="commands run here"),
+                admission.session(Somebody("10.0.0.2"), "carol"),
+            ):
+                pass
+    with admission.session(one, "bob"), admission.session(two, "bob"):
+        pass
