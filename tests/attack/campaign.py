@@ -36,6 +36,7 @@ CAST: dict[str, Play] = {
     "leases by ssh": leasing.by_ssh,
     "leases on the host": leasing.by_host,
     "import": founding.by_import,
+    "first append": founding.first_append,
 }
 DEAR = "push by openssh"  # each one starts Python four times
 READERS: dict[str, Play] = {"near": reading.near, "clone": reading.clones, "far": reading.far}
@@ -47,8 +48,8 @@ NEMESES: dict[str, Nemesis] = {
     "held-up": stopping.held_up,
     "backups": saving.backups,
 }
-OTHERS = ("seams", "readers", "odd-types", "shed")
-"""What else can be left out, besides the nemeses."""
+OTHERS = ("seams", "readers", "odd-types")
+"""What else can be left out, besides parts of the cast and nemeses."""
 
 _LONGEST = 240.0
 """Seconds after which an actor counts as hanging: each waits a minute for a lock, at most, and a few times."""
@@ -56,7 +57,7 @@ _LONGEST = 240.0
 
 @dataclass(slots=True)
 class Campaign:
-    """seed: what is printed, and what repeats the campaign's choices; without: nemeses, and OTHERS, to leave out"""
+    """seed: what is printed, and what repeats the campaign's choices; without: of CAST, NEMESES and OTHERS, what to leave out"""
 
     stage: Stage
     seed: int
@@ -129,7 +130,7 @@ class Campaign:
         if not self.stage.server.alive:
             self._start({})
         self.checker.look()
-        for space in SPACES:
+        for space in chance.sample(SPACES, 2):
             label = f"{REPO}/{space}"
             who = chance.choice(PEOPLE)
             life = self._life(f"{number}/{space}", who, (label,), self.stage.folder / "never", "")
@@ -146,7 +147,7 @@ class Campaign:
         found: list[tuple[str, Child]] = []
         duel = tuple(chance.sample(PEOPLE[1:-1], 2)) if chance.random() < 0.4 else ()
         for who in PEOPLE:
-            name = chance.choice(list(CAST))
+            name = chance.choice([name for name in CAST if name not in self.without])
             play = CAST[name]
             if who in duel:
                 name, play = "rival", pushing.rival
@@ -154,8 +155,6 @@ class Campaign:
                 name, play = "hand over", partial(leasing.hand_over, rivals=duel)  # type: ignore[arg-type]
             elif who == PEOPLE[-1] and self.stage.openssh is not None and chance.random() < 0.5:
                 name, play = DEAR, pushing.by_openssh
-            elif who == PEOPLE[-2] and "shed" not in self.without:
-                name, play = "first append", founding.first_append
             kill_at = ""
             if "seams" not in self.without and chance.random() < 0.4:
                 # A hook comes to each point once, a worker of ours to most of them once for each thing it does.

@@ -41,8 +41,13 @@ class Checker:
 
     def quiet(self, but: set[int]) -> None:
         """Wait until nothing that was started is left. but: who may stay"""
-        end = time.monotonic() + _QUIET
+        began = time.monotonic()
+        end = began + _QUIET
+        noted = False
         while left := [each for each in about(self.stage.folder) if each.pid not in but]:
+            if not noted and time.monotonic() > began + 1:
+                self.stage.history.note(act="wait for quiet", left=[[each.pid, each.state, each.name] for each in left])
+                noted = True
             if time.monotonic() > end:
                 said = [f"{each.pid} {each.state} {' '.join(each.words)[:200]}" for each in left]
                 for each in left:
@@ -83,7 +88,10 @@ class Checker:
         taken = self.told.imports.pop(label, None)
         if taken is not None:
             record.taken_in = taken["count"]
-        yield from record.update(self.stage)
+        try:
+            yield from record.update(self.stage)
+        except (SharddError, AssertionError) as error:
+            yield f"{label}: LOST: it does not read any more: {type(error).__name__}: {error}"
         if taken is not None:
             if record.last not in {"ok": {taken["count"]}, "refused": {0}}.get(taken["how"], {0, taken["count"]}):
                 yield f"{label}: of {taken} there is {record.last} of {taken['count']}"

@@ -16,7 +16,7 @@ Key = tuple[str, str]
 
 _ANYTHING = frozenset({"not-holder", "stale-epoch", "non-fast-forward"})
 REFUSALS = {
-    "push": _ANYTHING,
+    "push": _ANYTHING | {"unavailable"},  # nothing was moved: `prune --expire=now` takes what is on its way, too
     "append": _ANYTHING,
     "lease": _ANYTHING | {"exists", "not-waiting"},
 }
@@ -114,7 +114,7 @@ class Told:
         what = f"{call['do']}{' ' + call['verb'] if 'verb' in call else ''} by {call['way']}"
         self.counts[f"{what}: {line.get('code', how) if how == 'refused' else how}"] += 1
         if how == "failed" or (how == "refused" and line.get("code") not in REFUSALS.get(call["do"], ())):
-            self.problems.append(f"{what} must not be answered like this: {call}\n    {line}")
+            self.problems.append(f"{what} must not be answered like this: {_short(call)}\n    {_short(line)}")
         if attempt is not None:
             attempt.how = "refused" if how == "refused" else "ok" if how == "ok" else "unknown"
             for space, each in line.get("events", {}).items():
@@ -136,3 +136,8 @@ class Told:
                 self._acknowledged[space] = max(self._acknowledged[space], head[0] if call["do"] != "glance" else 0)
             if sight.epoch is not None:
                 self._epochs[space] = max(self._epochs[space], sight.epoch)
+
+
+def _short(line: dict[str, Any]) -> dict[str, Any]:
+    """Of many events only how many they are: the rest is in the history."""
+    return {**line, "events": {k: len(v) for k, v in line["events"].items()}} if "events" in line else line

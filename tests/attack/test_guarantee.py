@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.campaign import NEMESES, OTHERS, Campaign
+from tests.attack.campaign import CAST, NEMESES, OTHERS, Campaign
 from tests.attack.stage import Stage, build
 
 SEED = "SHARDD_ATTACK_SEED"
@@ -22,7 +22,7 @@ given = {name: os.environ[name] for name in (SEED, ROUNDS, SECONDS, EVENTS, WITH
 
 def fight(stage: Stage, rounds: int, seconds: float | None = None, operations: int = 4) -> Campaign:
     without = [word for word in given.get(WITHOUT, "").split(",") if word]
-    assert set(without) <= {*NEMESES, *OTHERS}, f"{WITHOUT} takes {', '.join([*NEMESES, *OTHERS])}"
+    assert set(without) <= {*CAST, *NEMESES, *OTHERS}, f"{WITHOUT} takes {', '.join([*CAST, *NEMESES, *OTHERS])}"
     campaign = Campaign(stage, int(given.get(SEED, secrets.randbelow(10**9))), without, operations)
     try:
         done = campaign.run(rounds=rounds, seconds=seconds)

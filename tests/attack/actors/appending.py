@@ -19,11 +19,11 @@ _TRIES = 10
 
 def by_log(life: Life) -> None:
     log = GitLog(life.stage.garden, principal=life.who)
-    for _ in range(life.operations):
+    for _ in range(6 * life.operations):
         space = life.space()
         if life.chance.random() < 0.7:
             leasing.by_way(life, space, "host")
-        for _ in range(life.chance.randint(1, 3)):
+        for _ in range(life.chance.randint(1, 4)):
             expected = life.head(space) if life.chance.random() < 0.3 else None
             if append(life, log, "log", space, life.drafts(life.size()), expected) != "ok":
                 break

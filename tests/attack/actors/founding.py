@@ -12,7 +12,7 @@ from tests.attack.stage import REPO, SHED, take_in
 def first_append(life: Life) -> None:
     """Into a space that nobody made, in the shed; and to one that all share, where no lease is asked for."""
     log = GitLog(life.stage.shed)
-    for _ in range(2 * life.operations):
+    for _ in range(4 * life.operations):
         drafts = life.drafts(life.size())
         if life.chance.random() < 0.6:
             append(life, log, "shed", f"{SHED}/{new_id()}", drafts, "absent")

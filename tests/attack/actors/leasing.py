@@ -31,8 +31,8 @@ def by_way(life: Life, space: str, way: str) -> How:
     fenced = ["--fenced"] if chance.random() < 0.2 else []
     asked = chance.choice(
         [
+            *[["grant", space, life.who, "--force", "--ttl", "60"]] * 8,
             ["grant", space, life.who, "--force", "--ttl", ttl, *fenced],
-            ["grant", space, life.who, "--force", "--ttl", "60"],
             ["grant", space, other, "--ttl", ttl],
             ["acquire", space, "--ttl", ttl, *fenced],
             ["acquire", space, "--ttl", ttl, "--wait", "1"],

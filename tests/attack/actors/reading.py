@@ -20,9 +20,10 @@ from tests.e2e.harness import run
 
 def near(life: Life) -> None:
     """head, events, at and the commands that only show, in the server's own repo."""
+    log = GitLog(life.stage.garden)
     while not life.over():
+        time.sleep(life.chance.random() * 0.1)
         space = life.space()
-        log = GitLog(life.stage.garden)
         look = life.chance.choice([_head, _tail, _at])
         look(life, log, space, "near")
         if life.chance.random() < 0.3:

@@ -26,7 +26,7 @@ def backups(trouble: Trouble) -> None:
         if result is None:
             continue
         _judge(trouble, began.number, "backup", result)
-        if result.ok and trouble.chance.random() < 0.4:
+        if result.ok and trouble.chance.random() < 0.25:
             _bring_back(trouble, dest, reads)
 
 

@@ -54,6 +54,7 @@ def held_up(trouble: Trouble) -> None:
             _append(trouble, f"{REPO}/{trouble.chance.choice(others)}")
         finally:
             holder.signal(signal.SIGCONT)
+            trouble.history.note(act="let it go on", victim=[holder.pid, holder.name])
 
 
 def _catch(trouble: Trouble) -> Process | None:
