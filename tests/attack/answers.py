@@ -14,6 +14,7 @@ _NEVER = ("internal error", "Traceback (most recent call last)")
 _REPORTED = re.compile(r"^!\t\S+\t\[remote rejected\] \(([a-z-]+): ", re.MULTILINE)
 _SAID = re.compile(r"shardd: ([a-z-]+): ")
 _LANDED = re.compile(r"^[ *+=-]\t", re.MULTILINE)
+_REF = re.compile(r"^[ *+=!-]\t", re.MULTILINE)
 
 
 def of_command(call: Call, result: Result, tell: Callable[[dict[str, Any]], Mapping[str, object]]) -> How:
@@ -45,13 +46,14 @@ def of_push(call: Call, result: Result) -> How:
     reported = _REPORTED.search(result.stdout)
     said = _SAID.search(result.stderr)
     how: How
-    if result.ok:
-        how = "ok"
+    landed, refs = len(_LANDED.findall(result.stdout)), len(_REF.findall(result.stdout))
+    if result.ok or (landed and landed == refs):
+        how = "ok"  # whatever befell the client once it had been told
         call.done(how)
     elif any(words in result.stderr for words in _NEVER):
         how = "failed"
         call.done(how, said=result.stderr[-2000:])
-    elif _LANDED.search(result.stdout):
+    elif landed:
         how = "failed"
         call.done(how, code="in-part", said=f"{result.stdout[-1000:]}{result.stderr[-1000:]}")
     elif reported or (said and "pre-receive hook declined" in result.stdout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -45,10 +46,11 @@ def held_up(trouble: Trouble) -> None:
             continue
         holder.signal(signal.SIGSTOP)
         try:
-            names = {path.name for path in holders(trouble.stage.garden).get(holder.pid, set())}
-            busy = {space for space in SPACES if any(space in name.split(".") for name in names)}
+            locked = holders(trouble.stage.garden).get(holder.pid, set())
+            names = {str(path.relative_to(trouble.stage.garden)) for path in locked}
+            busy = {space for space in SPACES if any(space in re.split("[./]", name) for name in names)}
             others = [space for space in SPACES if space not in busy]
-            if not busy or not others or any(name.startswith("@") for name in names):
+            if not busy or not others or any("@" in name for name in names):
                 continue  # it holds what belongs to all, or has let go meanwhile
             trouble.history.note(act="stop a holder", victim=[holder.pid, holder.name], locks=sorted(names))
             _append(trouble, f"{REPO}/{trouble.chance.choice(others)}")
@@ -81,8 +83,8 @@ def _is_hook(pid: int) -> bool:
 def _append(trouble: Trouble, space: str) -> None:
     """Get the lease and append, by ways that need nobody else. Any answer will do but that somebody is in the way."""
     who = trouble.chance.choice(PEOPLE)
-    granted = trouble.stage.host("lease", "grant", space, who, "--force", "--ttl", "60")
     call = trouble.history.call("lease", "operator", "host", verb="grant to go on", space=space, words=[who])
+    granted = trouble.stage.host("lease", "grant", space, who, "--force", "--ttl", "60")
     call.done("ok" if granted.ok else "failed" if granted.status == 3 else "refused", said=granted.stderr[-500:])
     id = new_id()
     log = GitLog(trouble.stage.garden, principal=who)
