@@ -57,7 +57,10 @@ _LONGEST = 240.0
 
 @dataclass(slots=True)
 class Campaign:
-    """seed: what is printed, and what repeats the campaign's choices; without: of CAST, NEMESES and OTHERS, what to leave out"""
+    """seed: what is printed, and what repeats the campaign's choices
+
+    without: what to leave out of CAST, DEAR, NEMESES and OTHERS; operations: how much each actor does in a round
+    """
 
     stage: Stage
     seed: int
@@ -106,11 +109,10 @@ class Campaign:
         actors = self._actors(number, chance, spaces, finish)
         pids = [child.pid for _, child in actors]
         readers = [] if "readers" in self.without else self._readers(number, chance, spaces, finish)
-        nemeses = [
-            Child(lambda _, play=play, name=name: play(self._trouble(number, name, finish, pids)))  # type: ignore[misc]
-            for name, play in NEMESES.items()
-            if name not in self.without and chance.random() < 0.75
-        ]
+        to_fear = [name for name in NEMESES if name not in self.without]
+        drawn = [name for name in to_fear if chance.random() < 0.75] or to_fear[:1]
+        troubles = [(NEMESES[name], self._trouble(number, name, finish, pids)) for name in drawn]
+        nemeses = [Child(lambda _, play=play, trouble=trouble: play(trouble)) for play, trouble in troubles]  # type: ignore[misc]
         self._children = [*(child for _, child in actors), *readers, *nemeses]
         self._attend([child for _, child in actors])
         finish.touch()
@@ -153,7 +155,12 @@ class Campaign:
                 name, play = "rival", pushing.rival
             elif duel and who == PEOPLE[0]:
                 name, play = "hand over", partial(leasing.hand_over, rivals=duel)  # type: ignore[arg-type]
-            elif who == PEOPLE[-1] and self.stage.openssh is not None and chance.random() < 0.5:
+            elif (
+                who == PEOPLE[-1]
+                and self.stage.openssh is not None
+                and chance.random() < 0.4
+                and DEAR not in self.without
+            ):
                 name, play = DEAR, pushing.by_openssh
             kill_at = ""
             if "seams" not in self.without and chance.random() < 0.4:

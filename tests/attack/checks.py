@@ -36,6 +36,7 @@ class Checker:
     stage: Stage
     told: Told = field(default_factory=Told)
     records: dict[str, Record] = field(default_factory=dict)
+    _unread: set[str] = field(default_factory=set)
     _read: int = 0
     _server_log: int = 0
 
@@ -80,7 +81,8 @@ class Checker:
         for group in self.told.groups():
             yield from self._group(group)
         for sight in self.told.sights:
-            yield from self.records[sight.space].sees(sight)
+            if sight.space not in self._unread:
+                yield from self.records[sight.space].sees(sight)
         yield from self._said_by_the_server()
 
     def _space(self, label: str) -> Iterator[str]:
@@ -91,7 +93,8 @@ class Checker:
         try:
             yield from record.update(self.stage)
         except (SharddError, AssertionError) as error:
-            yield f"{label}: LOST: it does not read any more: {type(error).__name__}: {error}"
+            yield f"LOST: {label} does not read any more: {type(error).__name__}: {error}"
+            self._unread.add(label)
         if taken is not None:
             if record.last not in {"ok": {taken["count"]}, "refused": {0}}.get(taken["how"], {0, taken["count"]}):
                 yield f"{label}: of {taken} there is {record.last} of {taken['count']}"
@@ -100,6 +103,8 @@ class Checker:
 
     def _group(self, group: list[Attempt]) -> Iterator[str]:
         keys = group[0].keys
+        if self._unread & {space for space, _ in keys}:
+            return  # said once, for all that was in it
         landed = [key for key in keys if key[1] in self.records[key[0]].ids]
         who = " then ".join(map(str, group))
         if landed and len(landed) < len(keys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.campaign import CAST, NEMESES, OTHERS, Campaign
+from tests.attack.campaign import CAST, DEAR, NEMESES, OTHERS, Campaign
 from tests.attack.stage import Stage, build
 
 SEED = "SHARDD_ATTACK_SEED"
@@ -17,12 +17,13 @@ ROUNDS = "SHARDD_ATTACK_ROUNDS"
 SECONDS = "SHARDD_ATTACK_SECONDS"
 EVENTS = "SHARDD_ATTACK_EVENTS"
 WITHOUT = "SHARDD_ATTACK_WITHOUT"
+PARTS = (*CAST, DEAR, *NEMESES, *OTHERS)
 given = {name: os.environ[name] for name in (SEED, ROUNDS, SECONDS, EVENTS, WITHOUT) if name in os.environ}
 
 
 def fight(stage: Stage, rounds: int, seconds: float | None = None, operations: int = 4) -> Campaign:
     without = [word for word in given.get(WITHOUT, "").split(",") if word]
-    assert set(without) <= {*CAST, *NEMESES, *OTHERS}, f"{WITHOUT} takes {', '.join([*CAST, *NEMESES, *OTHERS])}"
+    assert set(without) <= set(PARTS), f"{WITHOUT} takes {', '.join(PARTS)}"
     campaign = Campaign(stage, int(given.get(SEED, secrets.randbelow(10**9))), without, operations)
     try:
         done = campaign.run(rounds=rounds, seconds=seconds)
