@@ -51,7 +51,7 @@ NEMESES: dict[str, Nemesis] = {
 OTHERS = ("seams", "readers", "odd-types")
 """What else can be left out, besides parts of the cast and nemeses."""
 
-_LONGEST = 240.0
+_LONGEST = 600.0
 """Seconds after which an actor counts as hanging: each waits a minute for a lock, at most, and a few times."""
 
 
@@ -68,6 +68,7 @@ class Campaign:
     operations: int = 4
     counts: Counter[str] = field(default_factory=Counter)
     checker: Checker = field(init=False)
+    _fate: str = ""
     _points: dict[str, itertools.cycle[Point]] = field(default_factory=dict)
     _children: list[Child] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ class Campaign:
         self._attend([*readers, *nemeses])
         for name, child in actors:
             ending = child.ends(group=True)
-            self.counts[f"{'killed' if ending.killed else 'ended'}: {name}"] += 1
+            self.counts[f"killed: {name}" if ending.killed else f"ended: {name.partition(',')[0]}"] += 1
         for child in [*readers, *nemeses]:
             child.ends(group=True)
         self._children = []
@@ -168,6 +169,7 @@ class Campaign:
                 kill_at = f"{self._point(name, chance)}:{1 if name == 'push by path' else chance.randint(1, 4)}"
             life = self._life(f"{number}/{who}", who, spaces, finish, kill_at)
             armed = kill_at if name not in ("push by path", DEAR) else ""
+            name = f"{name}, to die {kill_at.partition(':')[0]}" if armed else name
             found.append((name, Child(lambda _, play=play, life=life: play(life), kill_at=armed)))  # type: ignore[misc]
         return found
 
@@ -209,7 +211,8 @@ class Campaign:
 
     def _start(self, env: dict[str, str]) -> None:
         if not self.stage.server.alive:
-            self.counts["the server had died"] += 1
+            self.counts[f"killed: server{self._fate}"] += 1
+        self._fate = f", to die {env[VARIABLE].partition(':')[0]}" if env else ""
         self.stage.history.note(act="start the server", env=env)
         self.stage.open(server=env)
 

@@ -19,7 +19,7 @@ from tests.e2e.harness import Actor, Result, run
 BATCH = 130
 """Events that travel as a pack, where few of them would be loose objects."""
 
-PATIENCE = 150.0
+PATIENCE = 300.0
 """Seconds: longer than anything here may wait for a lock."""
 
 _TYPES = ("page.bound", "page.unbound", "note", "x/y.z")

@@ -61,7 +61,13 @@ def _source(life: Life) -> str:
 
 def _fetched(life: Life, words: list[str]) -> bool:
     call = life.history.call("fetch", life.who, "git", words=words[-2:])
-    result = run(["git", *words], cwd=life.actor.home, env=life.actor.env(), patience=PATIENCE)
+    version = life.chance.choice(["0", "1", "2"])
+    result = run(
+        ["git", "-c", f"protocol.version={version}", *words],
+        cwd=life.actor.home,
+        env=life.actor.env(),
+        patience=PATIENCE,
+    )
     call.done("ok" if result.ok else "unknown", said=result.stderr[-1000:])
     return result.ok
 
