@@ -21,6 +21,9 @@ from tests.attack.stage import REPO, SPACES, Stage, space_of, values
 
 T = TypeVar("T")
 
+FIXED = tuple(f"{REPO}/{space}" for space in SPACES)
+"""The spaces that an admin made before it all began."""
+
 _QUIET = 90.0
 """Seconds that whatever was left behind has to end by itself: longer than anything waits for a lock."""
 
@@ -70,7 +73,7 @@ class Checker:
         self.told.problems.clear()
         called = {key for attempt in self.told.attempts for key in attempt.keys}
         before = {label: record.last for label, record in self.records.items()}
-        labels = dict.fromkeys([f"{REPO}/{space}" for space in SPACES])
+        labels = dict.fromkeys(FIXED)
         labels |= dict.fromkeys([*self.told.imports, *(space for space, _ in called)])
         for label in labels:
             yield from self._space(label)
@@ -95,6 +98,8 @@ class Checker:
         except (SharddError, AssertionError) as error:
             yield f"LOST: {label} does not read any more: {type(error).__name__}: {error}"
             self._unread.add(label)
+        if record.genesis is not None and not record.last and label not in FIXED:
+            yield f"{label}: begun, and nothing is in it: whoever began it meant to append"
         if taken is not None:
             if record.last not in {"ok": {taken["count"]}, "refused": {0}}.get(taken["how"], {0, taken["count"]}):
                 yield f"{label}: of {taken} there is {record.last} of {taken['count']}"
@@ -144,7 +149,7 @@ class Checker:
 
     def answered_again(self, chance: random.Random) -> None:
         """What is in the log already is answered with the original, and other content under its id is refused."""
-        for label in [f"{REPO}/{space}" for space in SPACES]:
+        for label in FIXED:
             record = self.records[label]
             own = [e for e in record.log.values() if e.seq > record.taken_in and e.id != e.oid]
             for seen in chance.sample(own, min(2, len(own))):

@@ -83,7 +83,7 @@ def push(life: Life, way: str, spaces: Sequence[str]) -> How | None:
 
 def _prepare(life: Life, head: Head) -> tuple[list[tuple[str, int | None, str | None]], str]:
     """Events on that head, in the pusher's own repo: what they are, and the last commit."""
-    if life.chance.random() < 0.25:
+    if life.chance.random() < 0.35:
         return _by_hand(life, head)
     drafts = life.drafts(life.size())
     commits = encode_batch(drafts, head, epoch=None)
@@ -96,7 +96,7 @@ def _prepare(life: Life, head: Head) -> tuple[list[tuple[str, int | None, str | 
 def _by_hand(life: Life, head: Head) -> tuple[list[tuple[str, int | None, str | None]], str]:
     """As `git commit -m` makes them, without a trailer; such an event's id is its commit's."""
     subject = life.chance.choice(["page.bound: Home", "note"])
-    if life.odd and life.chance.random() < 0.4:
+    if life.odd and life.chance.random() < 0.5:
         subject = life.chance.choice(["Seq: 1", "Lease-Epoch: 1", "Seq: 99999"])
     tree = life.actor.git("hash-object", "-t", "tree", "-w", "/dev/null")
     oid = life.actor.git("commit-tree", tree, "-p", head.oid, "-m", subject)
