@@ -82,7 +82,7 @@ class Checker:
                 if seq in record.log and (label, record.log[seq].id) not in called:
                     yield f"{label}: nobody has asked for {record.log[seq]} since it was quiet"
         for group in self.told.groups():
-            yield from self._group(group)
+            yield from self.judge(group)
         for sight in self.told.sights:
             if sight.space not in self._unread:
                 yield from self.records[sight.space].sees(sight)
@@ -106,7 +106,8 @@ class Checker:
             elif taken["how"] == "ok" and record.oid_at(record.last) != taken["head"][1]:
                 yield f"{label}: imported as {taken['head']}, and it is {record.oid_at(record.last)}"
 
-    def _group(self, group: list[Attempt]) -> Iterator[str]:
+    def judge(self, group: list[Attempt]) -> Iterator[str]:
+        """What is wrong with the attempts to append the same events, now that the logs were read."""
         keys = group[0].keys
         if self._unread & {space for space, _ in keys}:
             return  # said once, for all that was in it
