@@ -25,6 +25,7 @@ from tests.attack.checks import Broken, Checker
 from tests.attack.children import Child
 from tests.attack.nemeses import killing, maintenance, saving, stopping
 from tests.attack.nemeses.trouble import Nemesis, Trouble
+from tests.attack.processes import users
 from tests.attack.stage import PEOPLE, REPO, SPACES, Stage
 
 CAST: dict[str, Play] = {
@@ -214,7 +215,18 @@ class Campaign:
             self.counts[f"killed: server{self._fate}"] += 1
         self._fate = f", to die {env[VARIABLE].partition(':')[0]}" if env else ""
         self.stage.history.note(act="start the server", env=env)
-        self.stage.open(server=env)
+        end = time.monotonic() + _LONGEST / 10
+        while True:
+            try:
+                self.stage.open(server=env)
+            except AssertionError as error:
+                # Its port is one that the kernel may give to any client that calls just now.
+                if "address already in use" not in str(error) or time.monotonic() > end:
+                    raise
+                self.stage.history.note(act="the port is taken", by=users(self.stage.server.port))
+                time.sleep(0.2)
+            else:
+                return
 
     def _point(self, way: str, chance: random.Random) -> Point:
         """Every point in turn, in an order of each way's own."""

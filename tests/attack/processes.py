@@ -95,3 +95,9 @@ def holders(folder: Path) -> dict[int, set[Path]]:
                 found[pid].add(names[inode])
         return found
     return {}
+
+
+def users(port: int) -> list[str]:
+    """What /proc/net/tcp says of a local port: addresses and states of its sockets."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return [" ".join(words[1:4]) for words in lines if words[1].endswith(f":{port:04X}")]

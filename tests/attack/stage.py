@@ -52,11 +52,16 @@ class Stage:
         """Start one of the two servers, or start it anew; with more of an environment for what decides."""
         if server is not None:
             self.server.start(server)
+            (self.folder / "serving").write_text(str(self.server.pid))
         if openssh is not None and self.openssh is not None:
             self.openssh.start(openssh)
         known = self.server.known_hosts() + (self.openssh.known_hosts() if self.openssh else "")
         for actor in self.actors.values():
             (actor.home / "known_hosts").write_text(known)
+
+    def serving(self) -> int:
+        """The pid of the server that was started last and has said that it serves; for other processes than its own."""
+        return int((self.folder / "serving").read_text() or 0)
 
     def close(self) -> None:
         for server in (self.server, self.openssh):
@@ -106,7 +111,7 @@ def build(folder: Path, *, events: int = 0) -> Stage:
         take_in(stage, f"{REPO}/{SPACES[0]}", "base", events, who=None)
     for space in SPACES[1 if events else 0 :]:
         stage.host("space", "create", f"{REPO}/{space}").must()
-    server.start()
+    stage.open(server={})
     for name in PEOPLE:
         actor = stage.actors[name] = Actor(name, keys[name], folder / f"home-{name}", server)
         actor.cwd = actor.home / "own.git"

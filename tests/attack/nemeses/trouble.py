@@ -41,11 +41,9 @@ class Trouble:
         return self.over()
 
     def server(self, everybody: dict[int, Process] | None = None) -> Process | None:
-        """The built-in server, once it serves."""
+        """The built-in server, once it has said that it serves: whoever starts it waits for that."""
         everybody = running() if everybody is None else everybody
-        root = str(self.stage.server.root)
-        found = [p for p in everybody.values() if "serve" in p.words and root in p.words]
-        return found[0] if found and _serves(found[0]) else None
+        return everybody.get(self.stage.serving())
 
     def gits(self) -> list[Process]:
         """Whatever works for an actor, for the server or for sshd: gits, hooks, shells; not those two themselves."""
@@ -58,11 +56,3 @@ class Trouble:
 
 
 Nemesis: TypeAlias = Callable[[Trouble], None]
-
-
-def _serves(server: Process) -> bool:
-    """Whether it listens: one that is just starting is not worth killing, and somebody waits for its first word."""
-    try:
-        return any("socket:" in str(fd.readlink()) for fd in (Path("/proc") / str(server.pid) / "fd").iterdir())
-    except OSError:
-        return False
