@@ -1,136 +1,232 @@
-"""The attack: eight processes push and change leases at random, by every way in, and are killed at every point.
+"""The attack, in rounds: actors work for a moment, troubled by nemeses; then it is quiet, and everything is checked.
 
-One round: eight workers live for a moment, either each for itself, or as a duel: one of them hands the lease to and fro
-between two others, who do nothing but push, so that leases end in the midst of pushes. Some of them, some of their
-hooks, and now and then the server carry a SHARDD_KILL_AT; others, and the server with its children, are shot from
-outside at a random moment. Then everything that was read and everything that somebody was told is checked (checks.py),
-and the spaces must take the next lease change and the next push without a person having mended anything. What happens
-follows from the seed, but for timing.
+Who plays what, and what befalls them, follows from the seed and the number of the round, but for timing. Some actors,
+some of their hooks, and now and then the servers carry a SHARDD_KILL_AT besides, and die at a point of their own. A
+server that was killed is started again at once, as whoever runs one would; actors are not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
 import random
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
-from shardd.core.lease import Acquire, GiveUp, Grant, Release, Renew, Revoke, Transfer, Transition
-from shardd.errors import SharddError
-from shardd.storage.appending import append_drafts
-from shardd.storage.facts import Pusher
-from shardd.storage.repository import Repository
-from shardd.storage.seams import VARIABLE, Point, reached
+from shardd.storage.seams import VARIABLE, Point
+from tests.attack.actors import appending, founding, leasing, lines, pushing, reading, remote
+from tests.attack.actors.life import Life, Play
+from tests.attack.checks import Broken, Checker
 from tests.attack.children import Child
-from tests.attack.stage import PEOPLE, REPO, SPACES, Stage, a_draft
+from tests.attack.nemeses import killing, maintenance, saving, stopping
+from tests.attack.nemeses.trouble import Nemesis, Trouble
+from tests.attack.processes import users
+from tests.attack.stage import PEOPLE, REPO, SPACES, Stage
 
-Say = Callable[[object], None]
-WAYS = ("ssh", "path", "log")
-DEAR = "openssh"  # each push starts Python four times
-OPERATIONS = 3
-FINE = ("not-holder", "stale-epoch", "non-fast-forward", "duplicate-event")
+CAST: dict[str, Play] = {
+    "push by ssh": pushing.by_ssh,
+    "push by path": pushing.by_path,
+    "git log": appending.by_log,
+    "remote log": remote.by_remote_log,
+    "lines": lines.by_lines,
+    "leases by ssh": leasing.by_ssh,
+    "leases on the host": leasing.by_host,
+    "import": founding.by_import,
+    "first append": founding.first_append,
+}
+DEAR = "push by openssh"  # each one starts Python four times
+READERS: dict[str, Play] = {"near": reading.near, "clone": reading.clones, "far": reading.far}
+NEMESES: dict[str, Nemesis] = {
+    "maintenance": maintenance.upkeep,
+    "shots": killing.shots,
+    "server-kills": killing.server_kills,
+    "stops": stopping.stops,
+    "held-up": stopping.held_up,
+    "backups": saving.backups,
+}
+OTHERS = ("seams", "readers", "odd-types")
+"""What else can be left out, besides parts of the cast and nemeses."""
+
+_LONGEST = 600.0
+"""Seconds after which an actor counts as hanging: each waits a minute for a lock, at most, and a few times."""
 
 
 @dataclass(slots=True)
 class Campaign:
-    """seed: what is printed, and what repeats the campaign's choices."""
+    """seed: what is printed, and what repeats the campaign's choices
+
+    without: what to leave out of CAST, DEAR, NEMESES and OTHERS; operations: how much each actor does in a round
+    """
 
     stage: Stage
     seed: int
+    without: Collection[str] = ()
+    operations: int = 4
     counts: Counter[str] = field(default_factory=Counter)
+    checker: Checker = field(init=False)
+    _fate: str = ""
     _points: dict[str, itertools.cycle[Point]] = field(default_factory=dict)
+    _children: list[Child] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.checker = Checker(self.stage)
 
     def run(self, *, rounds: int, seconds: float | None = None) -> int:
-        """Fight so many rounds, or as many as fit; how many."""
+        """Fight so many rounds, or as many as fit; how many. Broken, and where to read on, if anything was found."""
         end = None if seconds is None else time.monotonic() + seconds
         done = 0
-        print(f"seed {self.seed}", flush=True)
-        for number in range(rounds):
-            if end is not None and time.monotonic() > end:
-                break
-            try:
+        print(f"seed {self.seed}, history {self.stage.history.path}", flush=True)
+        self.checker.look()
+        try:
+            for number in range(rounds):
+                if end is not None and time.monotonic() > end:
+                    break
+                self.stage.history.note(round=number)
                 self.round(number)
-            except BaseException:
-                print(f"seed {self.seed}, round {number}", file=sys.stderr, flush=True)
-                raise
-            done += 1
-            self.counts["round"] += 1
-        self.stage.check(SPACES, fsck=True)
+                done += 1
+                self.counts["round"] += 1
+            self.checker.whole()
+        except BaseException:
+            self.stage.history.note(failed=done)
+            print(f"seed {self.seed}, round {done}, history {self.stage.history.path}", file=sys.stderr, flush=True)
+            raise
+        finally:
+            self.counts.update(self.checker.told.counts)
+            for child in self._children:
+                with contextlib.suppress(ChildProcessError, ProcessLookupError):
+                    child.kill(group=True)
+                    child.ends(group=True)
         return done
 
     def round(self, number: int) -> None:
         chance = random.Random(f"{self.seed}/{number}")
-        spaces = SPACES[:1] if chance.random() < 0.5 else SPACES
-        server_at = ""
-        if not self.stage.server.alive or chance.random() < 0.4:
-            server_at = f"{self._point('server', chance)}:{chance.randint(1, 2)}" if chance.random() < 0.8 else ""
-            self.stage.open(server={VARIABLE: server_at} if server_at else {})
-        openssh_at = ""
-        dear = self.stage.openssh is not None and chance.random() < 0.5
-        if dear:
-            openssh_at = self._point(DEAR, chance) if chance.random() < 0.6 else ""
-            self.stage.open(openssh={VARIABLE: openssh_at} if openssh_at else {})
-        children: list[tuple[str, Child]] = []
-        armed: dict[str, str] = {}
-        duel = chance.sample(PEOPLE[1:], 2) if chance.random() < 0.5 else []
-        for who in PEOPLE:
-            way = "ssh" if who in duel else "log" if duel and who == PEOPLE[0] else chance.choice(WAYS)
-            if dear and who == PEOPLE[-1] and who not in duel:
-                way = DEAR
-            kill_at = ""
-            if way == DEAR:
-                kill_at = openssh_at
-            elif chance.random() < 0.6:
-                # A hook comes to each point once, a worker of ours to most of them once for each thing it does.
-                kill_at = f"{self._point(way, chance)}:{1 if way == 'path' else chance.randint(1, 2)}"
-            worker = Worker(self.stage, who, way, spaces, f"{self.seed}/{number}/{who}", kill_at)
-            life = worker.live
-            if duel and who == PEOPLE[0]:
-                life = partial(worker.hand_over, duel)
-            elif who in duel:
-                life = worker.push_on
-            children.append((who, Child(life, kill_at=kill_at if way in ("ssh", "log") else "")))
-            armed[who] = f"{way} at {kill_at.partition(':')[0]}"
-        if chance.random() < 0.4:
-            time.sleep(chance.random() * 0.5)
-            for who, child in chance.sample(children, 2):
-                child.kill(group=True)
-                armed[who] = "shot"
-        if chance.random() < 0.2:
-            time.sleep(chance.random() * 0.3)
-            if self.stage.server.alive:
-                # With its git children, so that locks of git's are left behind.
-                os.killpg(self.stage.server.pid, signal.SIGKILL)
-                server_at = ""
-        for who, child in children:
+        finish = self.stage.folder / f"finish-{number}"
+        spaces = tuple(f"{REPO}/{space}" for space in (SPACES[:1] if chance.random() < 0.3 else SPACES))
+        self._open(chance)
+        actors = self._actors(number, chance, spaces, finish)
+        pids = [child.pid for _, child in actors]
+        readers = [] if "readers" in self.without else self._readers(number, chance, spaces, finish)
+        to_fear = [name for name in NEMESES if name not in self.without]
+        drawn = [name for name in to_fear if chance.random() < 0.75] or to_fear[:1]
+        troubles = [(NEMESES[name], self._trouble(number, name, finish, pids)) for name in drawn]
+        nemeses = [Child(lambda _, play=play, trouble=trouble: play(trouble)) for play, trouble in troubles]  # type: ignore[misc]
+        self._children = [*(child for _, child in actors), *readers, *nemeses]
+        self._attend([child for _, child in actors])
+        finish.touch()
+        self._attend([*readers, *nemeses])
+        for name, child in actors:
             ending = child.ends(group=True)
-            if ending.killed:
-                self.counts[f"killed: {armed[who]}"] += 1
-            for told in ending.said:
-                self._note(who, told)
-        self.stage.check(spaces, fsck=number % 10 == 9)
-        if not self.stage.server.alive:
-            where = f" at {server_at.partition(':')[0]}" if server_at else ", shot"
-            self.counts[f"killed: server{where}"] += 1
-            self.stage.open(server={})
-            self.stage.push_goes_through(chance.choice(spaces))
+            self.counts[f"killed: {name}" if ending.killed else f"ended: {name.partition(',')[0]}"] += 1
+        for child in [*readers, *nemeses]:
+            child.ends(group=True)
+        self._children = []
+        finish.unlink()
+        self._check(number, chance)
 
-    def _note(self, who: str, told: object) -> None:
-        assert isinstance(told, tuple)
-        kind, space, *rest = told
-        self.counts[kind] += 1
-        if kind == "event":
-            self.stage.records[space].event(rest[0], who)
-        elif kind == "epoch":
-            self.stage.records[space].epoch(*rest)
-        elif kind == "failed":
-            raise AssertionError(f"{who} on {space}: {rest}")
+    def _check(self, number: int, chance: random.Random) -> None:
+        servers = [server for server in (self.stage.server, self.stage.openssh) if server is not None and server.alive]
+        self.checker.quiet({server.pid for server in servers})
+        if not self.stage.server.alive:
+            self._start({})
+        self.checker.look()
+        for space in chance.sample(SPACES, 2):
+            label = f"{REPO}/{space}"
+            who = chance.choice(PEOPLE)
+            life = self._life(f"{number}/{space}", who, (label,), self.stage.folder / "never", "")
+            way = chance.choice(["ssh", "path"])
+            self.checker.goes_on(label, who, lambda: pushing.push(life, way, [label]) == "ok")  # noqa: B023
+        self.checker.look()
+        self.checker.answered_again(chance)
+        if number % 10 == 9:
+            self.checker.whole()
+
+    def _actors(
+        self, number: int, chance: random.Random, spaces: tuple[str, ...], finish: Path
+    ) -> list[tuple[str, Child]]:
+        found: list[tuple[str, Child]] = []
+        duel = tuple(chance.sample(PEOPLE[1:-1], 2)) if chance.random() < 0.4 else ()
+        for who in PEOPLE:
+            name = chance.choice([name for name in CAST if name not in self.without])
+            play = CAST[name]
+            if who in duel:
+                name, play = "rival", pushing.rival
+            elif duel and who == PEOPLE[0]:
+                name, play = "hand over", partial(leasing.hand_over, rivals=duel)  # type: ignore[arg-type]
+            elif (
+                who == PEOPLE[-1]
+                and self.stage.openssh is not None
+                and chance.random() < 0.4
+                and DEAR not in self.without
+            ):
+                name, play = DEAR, pushing.by_openssh
+            kill_at = ""
+            if "seams" not in self.without and chance.random() < 0.4:
+                # A hook comes to each point once, a worker of ours to most of them once for each thing it does.
+                kill_at = f"{self._point(name, chance)}:{1 if name == 'push by path' else chance.randint(1, 4)}"
+            life = self._life(f"{number}/{who}", who, spaces, finish, kill_at)
+            armed = kill_at if name not in ("push by path", DEAR) else ""
+            name = f"{name}, to die {kill_at.partition(':')[0]}" if armed else name
+            found.append((name, Child(lambda _, play=play, life=life: play(life), kill_at=armed)))  # type: ignore[misc]
+        return found
+
+    def _readers(self, number: int, chance: random.Random, spaces: tuple[str, ...], finish: Path) -> list[Child]:
+        found: list[Child] = []
+        for i, (_, play) in enumerate([*READERS.items(), ("near", reading.near)]):
+            life = self._life(f"{number}/reader-{i}", PEOPLE[i], spaces, finish, "")
+            if chance.random() < 0.8:
+                found.append(Child(lambda _, play=play, life=life: play(life)))  # type: ignore[misc]
+        return found
+
+    def _life(self, seed: str, who: str, spaces: tuple[str, ...], finish: Path, kill_at: str) -> Life:
+        chance = random.Random(f"{self.seed}/{seed}")
+        odd = "odd-types" not in self.without
+        return Life(self.stage, who, chance, spaces, self.operations, finish, kill_at, odd)
+
+    def _trouble(self, number: int, name: str, finish: Path, victims: list[int]) -> Trouble:
+        return Trouble(self.stage, random.Random(f"{self.seed}/{number}/{name}"), finish, victims)
+
+    def _attend(self, children: list[Child]) -> None:
+        """Until all of these have ended; a server that dies meanwhile is started again."""
+        end = time.monotonic() + _LONGEST
+        while any(not child.ended for child in children):
+            if not self.stage.server.alive:
+                self._start({})
+            if time.monotonic() > end:
+                raise Broken(f"hanging: {[child.pid for child in children if not child.ended]}; see the history")
+            time.sleep(0.02)
+
+    def _open(self, chance: random.Random) -> None:
+        """Servers that are to die at a point of theirs, in some rounds."""
+        if "seams" in self.without:
+            return
+        if chance.random() < 0.3:
+            self._start({VARIABLE: f"{self._point('server', chance)}:{chance.randint(1, 4)}"})
+        if self.stage.openssh is not None and chance.random() < 0.3:
+            at = {VARIABLE: self._point(DEAR, chance)} if chance.random() < 0.6 else {}
+            self.stage.open(openssh=at)
+
+    def _start(self, env: dict[str, str]) -> None:
+        if not self.stage.server.alive:
+            self.counts[f"killed: server{self._fate}"] += 1
+        self._fate = f", to die {env[VARIABLE].partition(':')[0]}" if env else ""
+        self.stage.history.note(act="start the server", env=env)
+        end = time.monotonic() + _LONGEST / 10
+        while True:
+            try:
+                self.stage.open(server=env)
+            except AssertionError as error:
+                # Its port is one that the kernel may give to any client that calls just now.
+                if "address already in use" not in str(error) or time.monotonic() > end:
+                    raise
+                self.stage.history.note(act="the port is taken", by=users(self.stage.server.port))
+                time.sleep(0.2)
+            else:
+                return
 
     def _point(self, way: str, chance: random.Random) -> Point:
         """Every point in turn, in an order of each way's own."""
@@ -139,127 +235,3 @@ class Campaign:
             chance.shuffle(points)
             self._points[way] = itertools.cycle(points)
         return next(self._points[way])
-
-
-@dataclass(slots=True)
-class Worker:
-    """One principal's life in one round. way: how it pushes, and where it asks for leases."""
-
-    stage: Stage
-    who: str
-    way: str
-    spaces: tuple[str, ...]
-    seed: str
-    kill_at: str
-    _epochs: dict[str, int] = field(default_factory=dict)
-
-    def live(self, say: Say) -> None:
-        chance = random.Random(self.seed)
-        for _ in range(OPERATIONS):
-            space = chance.choice(self.spaces)
-            try:
-                if chance.random() < 0.5:
-                    self._change(space, chance, say)
-                for _ in range(chance.randint(1, 3)):
-                    if not self._append(space, chance, say):
-                        break
-            except SharddError as error:
-                if error.code not in FINE:
-                    say(("failed", space, error.code, str(error)[:500]))
-            reached(Point.AFTER_ANSWER)
-
-    def push_on(self, say: Say) -> None:
-        """Push, and push again, whoever holds the lease."""
-        chance = random.Random(self.seed)
-        for _ in range(2 * OPERATIONS):
-            self._append(self.spaces[0], chance, say)
-
-    def hand_over(self, rivals: Sequence[str], say: Say) -> None:
-        """Give the lease to one, and to the other, at any moment of their pushes."""
-        chance = random.Random(self.seed)
-        for _ in range(8 * OPERATIONS):
-            with Repository(self.stage.path) as repository:
-                changed = self.stage.authority(repository).change(
-                    self.spaces[0], Grant(chance.choice(rivals), force=True)
-                )
-            assert changed.lease is not None
-            say(("epoch", self.spaces[0], changed.epoch, changed.head, changed.lease.holder))
-            time.sleep(chance.random() * 0.1)
-
-    def _append(self, space: str, chance: random.Random, say: Say) -> bool:
-        """Whether it was acknowledged, which is then said."""
-        epoch = self._epochs.get(space) if chance.random() < 0.5 else None
-        if self.way == "log":
-            with Repository(self.stage.path) as repository:
-                authority = self.stage.authority(repository)
-                events = append_drafts(authority, space, [a_draft(self.who)], Pusher(self.who), epoch=epoch)
-            for event in events:
-                say(("event", space, event.oid))
-            say(("pushed by log", space))
-            return True
-        prepared = self.stage.prepare_push(self.who, space, epoch=epoch)
-        if prepared is None:
-            return False
-        options = [f"epoch={epoch}"] if epoch is not None and chance.random() < 0.5 else []
-        if chance.random() < 0.4:
-            options.append("lease=acquire")
-        if self.way in ("ssh", DEAR):
-            server = self.stage.openssh if self.way == DEAR else self.stage.server
-            assert server is not None
-            done = self.stage.push(self.who, space, prepared[0], f"{server.url}/{REPO}.git", *options)
-        else:
-            env = {"SHARDD_PRINCIPAL": self.who, **({VARIABLE: self.kill_at} if self.kill_at else {})}
-            done = self.stage.push(self.who, space, prepared[0], str(self.stage.path), *options, **env)
-        if done.returncode == 0:
-            say(("event", space, prepared[0]))
-            say((f"pushed by {self.way}", space))
-        elif "internal error" in done.stderr or "Traceback" in done.stderr:
-            say(("failed", space, done.stderr[-1500:]))
-        elif self.way in ("path", DEAR) and self.kill_at and "shardd:" not in done.stderr:
-            hook = "hook" if self.way == "path" else "hook under sshd"
-            say((f"killed: {hook} at {self.kill_at.partition(':')[0]}", space))
-        else:
-            say(("refused", space))
-        return done.returncode == 0
-
-    def _change(self, space: str, chance: random.Random, say: Say) -> None:
-        other = chance.choice(PEOPLE)
-        ttl = chance.choice([1_000, 5_000, 60_000])
-        fenced = chance.random() < 0.3
-        ticket = f"{self.who}-{chance.randint(1, 2)}"
-        transitions: list[Transition] = [
-            Grant(self.who, ttl, force=True, fenced=fenced),
-            Grant(self.who, ttl, force=True, fenced=fenced),
-            Acquire(self.who, ttl, fenced),
-            Acquire(self.who, ttl, fenced, ticket),
-            GiveUp(ticket),
-            Transfer(self.who, other, ttl, self._epochs.get(space)),
-            Release(self.who, self._epochs.get(space)),
-            Renew(self.who, ttl, self._epochs.get(space)),
-            Revoke(bar=chance.choice([0, 1_000])),
-        ]
-        transition = chance.choice(transitions)
-        if self.way == "ssh" and isinstance(transition, Grant | Revoke | Release):
-            self._change_by_ssh(space, transition, say)
-            return
-        with Repository(self.stage.path) as repository:
-            changed = self.stage.authority(repository).change(space, transition)
-        began = isinstance(transition, Grant | Transfer) or (
-            isinstance(transition, Acquire) and changed.waiting is None
-        )
-        if began and changed.lease is not None:
-            say(("epoch", space, changed.epoch, changed.head, changed.lease.holder))
-            if changed.lease.holder == self.who:
-                self._epochs[space] = changed.epoch
-
-    def _change_by_ssh(self, space: str, transition: Grant | Revoke | Release, say: Say) -> None:
-        address = f"{REPO}/{space}"
-        command = {
-            Grant: f"lease grant {address} {self.who} --ttl 30 --force",
-            Revoke: f"lease revoke {address} --bar 1",
-            Release: f"lease release {address}",
-        }[type(transition)]
-        done = self.stage.actors[self.who].try_ssh(command)
-        say((f"{'done' if done.ok else 'not done'} by ssh", space))
-        if done.status == 70 or "internal error" in done.stderr:
-            say(("failed", space, done.stderr[-1500:]))

@@ -1,104 +1,229 @@
-"""What must hold of one space after every round: read from the log and the journal, against what was acknowledged."""
+"""What must hold when nobody is at work: each look reads what is new of logs, journals and history, and compares."""
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from shardd.core.codec import decode_event
-from shardd.core.event import Event, Head
-from shardd.core.journal import Entry, decode_entry
-from shardd.core.names import lease_ref
-from shardd.storage.facts import Standing
-from shardd.storage.repository import Repository, first_parent
+from shardd.errors import Rejected, SharddError
+from shardd.storage.gitlog import GitLog
+from tests.attack.actors.life import a_draft
+from tests.attack.model import Attempt, Told
+from tests.attack.processes import about
+from tests.attack.records import Record
+from tests.attack.stage import REPO, SPACES, Stage, space_of, values
+
+T = TypeVar("T")
+
+FIXED = tuple(f"{REPO}/{space}" for space in SPACES)
+"""The spaces that an admin made before it all began."""
+
+_QUIET = 90.0
+"""Seconds that whatever was left behind has to end by itself: longer than anything waits for a lock."""
+
+
+class Broken(AssertionError):
+    """A promise does not hold."""
 
 
 @dataclass(slots=True)
-class Record:
-    """All that is known of a space: its log and journal as last seen, and what somebody was told since."""
+class Checker:
+    """Keeps what it has seen, so that each look is only at what is new."""
 
-    space: str
-    genesis: Head
-    log: list[Event] = field(default_factory=list)
-    journal: list[Entry] = field(default_factory=list)
-    told_events: dict[str, str] = field(default_factory=dict)
-    told_epochs: list[tuple[int, Head, str | None]] = field(default_factory=list)
-    _newest: str | None = None
+    stage: Stage
+    told: Told = field(default_factory=Told)
+    records: dict[str, Record] = field(default_factory=dict)
+    _unread: set[str] = field(default_factory=set)
+    _read: int = 0
+    _server_log: int = 0
 
-    @property
-    def head(self) -> Head:
-        return Head(self.log[-1].seq, self.log[-1].oid) if self.log else self.genesis
+    def quiet(self, but: set[int]) -> None:
+        """Wait until nothing that was started is left. but: who may stay"""
+        began = time.monotonic()
+        end = began + _QUIET
+        noted = False
+        while left := [each for each in about(self.stage.folder) if each.pid not in but]:
+            if not noted and time.monotonic() > began + 1:
+                self.stage.history.note(act="wait for quiet", left=[[each.pid, each.state, each.name] for each in left])
+                noted = True
+            if time.monotonic() > end:
+                said = [f"{each.pid} {each.state} {' '.join(each.words)[:200]}" for each in left]
+                for each in left:
+                    each.signal(signal.SIGKILL)
+                raise Broken("left running:\n" + "\n".join(said))
+            time.sleep(0.02)
 
-    def event(self, oid: str, who: str) -> None:
-        """Somebody's append was acknowledged."""
-        self.told_events[oid] = who
+    def look(self) -> None:
+        """Everything cheap; Broken, with all that is wrong."""
+        problems = list(self._problems())
+        self.told.checked()
+        if problems:
+            raise Broken(f"{len(problems)} findings:\n" + "\n".join(problem[:3000] for problem in problems[:20]))
 
-    def epoch(self, epoch: int, head: Head, holder: str | None) -> None:
-        """A lease call answered `epoch`, `head`, `holder`: a tenure that it began."""
-        self.told_epochs.append((epoch, head, holder))
+    def _problems(self) -> Iterator[str]:
+        lines, self._read = self.stage.history.read(self._read)
+        self.told.read(lines)
+        yield from self.told.problems
+        self.told.problems.clear()
+        called = {key for attempt in self.told.attempts for key in attempt.keys}
+        before = {label: record.last for label, record in self.records.items()}
+        labels = dict.fromkeys(FIXED)
+        labels |= dict.fromkeys([*self.told.imports, *(space for space, _ in called)])
+        for label in labels:
+            yield from self._space(label)
+        for label, record in self.records.items():
+            for seq in range(max(before.get(label, 0), record.taken_in) + 1, record.last + 1):
+                if seq in record.log and (label, record.log[seq].id) not in called:
+                    yield f"{label}: nobody has asked for {record.log[seq]} since it was quiet"
+        for group in self.told.groups():
+            yield from self.judge(group)
+        for sight in self.told.sights:
+            if sight.space not in self._unread:
+                yield from self.records[sight.space].sees(sight)
+        yield from self._said_by_the_server()
 
-    def update(self, repository: Repository, standing: Standing) -> None:
-        """Read what is new, under the lock of the space, and fail where a promise is broken."""
-        assert standing.head is not None
-        before = self.head
-        self._read_journal(repository, before)
-        for event in self._read_log(repository, standing.head):
-            assert event.id not in {each.id for each in self.log[-500:]}, f"{event} stands twice"
-            self.log.append(event)
-            self._belongs(event)
-        at = {each.seq: each.oid for each in self.log} | {self.genesis.seq: self.genesis.oid}
-        for entry in self.journal:
-            assert at.get(entry.resumed_at.seq) == entry.resumed_at.oid, f"{entry} resumed on a commit off the log"
-        assert standing.tenancy.epoch == (self.journal[-1].tenure.epoch if self.journal else 0)
-        self._acknowledged()
+    def _space(self, label: str) -> Iterator[str]:
+        record = self.records.setdefault(label, Record(label))
+        taken = self.told.imports.pop(label, None)
+        if taken is not None:
+            record.taken_in = taken["count"]
+        try:
+            yield from record.update(self.stage)
+        except (SharddError, AssertionError) as error:
+            yield f"LOST: {label} does not read any more: {type(error).__name__}: {error}"
+            self._unread.add(label)
+        if record.genesis is not None and not record.last and label not in FIXED:
+            yield f"{label}: begun, and nothing is in it: whoever began it meant to append"
+        if taken is not None:
+            if record.last not in {"ok": {taken["count"]}, "refused": {0}}.get(taken["how"], {0, taken["count"]}):
+                yield f"{label}: of {taken} there is {record.last} of {taken['count']}"
+            elif taken["how"] == "ok" and record.oid_at(record.last) != taken["head"][1]:
+                yield f"{label}: imported as {taken['head']}, and it is {record.oid_at(record.last)}"
 
-    def _read_log(self, repository: Repository, head: Head) -> list[Event]:
-        found: list[Event] = []
-        parent, seq = self.head.oid, self.head.seq
-        if parent == head.oid:
-            return found
-        for oid, raw in repository.history(head.oid, after=parent):
-            assert first_parent(raw) == parent, f"{self.space} was rewound or forked: {oid} is not on {parent}"
-            event = decode_event(raw, oid=oid, parent_seq=seq)
-            assert event.seq == seq + 1
-            found.append(event)
-            parent, seq = oid, event.seq
-        assert parent == head.oid, f"{self.space} was rewound: {head} does not contain {self.head}"
-        return found
+    def judge(self, group: list[Attempt]) -> Iterator[str]:
+        """What is wrong with the attempts to append the same events, now that the logs were read."""
+        keys = group[0].keys
+        if self._unread & {space for space, _ in keys}:
+            return  # said once, for all that was in it
+        landed = [key for key in keys if key[1] in self.records[key[0]].ids]
+        who = " then ".join(map(str, group))
+        if landed and len(landed) < len(keys):
+            yield f"{who}: {len(landed)} of {len(keys)} events landed, beginning with {landed[0]}"
+        if landed and all(attempt.how == "refused" for attempt in group):
+            yield f"{who}: and yet {landed[0]} is in the log"
+        for attempt in group:
+            if attempt.how == "ok":
+                yield from self._acknowledged(attempt, landed, who)
+        for space, id in landed:
+            record = self.records[space]
+            seen = record.log[record.ids[id]]
+            if seen.seq <= group[0].after[space]:
+                yield f"{who}: {seen} stands before seq {group[0].after[space]}, which was acknowledged before the call"
+            if seen.actor != group[0].call["who"] and record.leased:
+                yield f"{who}: {seen} is not of {group[0].call['who']}"
 
-    def _read_journal(self, repository: Repository, before: Head) -> None:
-        newest = repository.read_ref(lease_ref(self.space))
-        if newest == self._newest:
-            return
-        assert newest is not None, "the journal is gone"
-        parent = self._newest
-        for oid, raw in repository.history(newest, after=parent):
-            assert first_parent(raw) == parent, "the journal was rewound"
-            entry = decode_entry(raw)
-            last = self.journal[-1] if self.journal else None
-            assert entry.tenure.epoch == (last.tenure.epoch + 1 if last else 1), f"{entry} after {last}"
-            assert last is None or entry.resumed_at.seq >= last.resumed_at.seq
-            assert entry.resumed_at.seq >= before.seq, f"{entry} begins before {before}, which was read before it began"
-            self.journal.append(entry)
-            parent = oid
-        assert parent == newest
-        self._newest = newest
+    def _acknowledged(self, attempt: Attempt, landed: list[tuple[str, str]], who: str) -> Iterator[str]:
+        lost = set(attempt.keys) - set(landed)
+        if lost:
+            yield f"LOST: {who}: acknowledged, and {len(lost)} events are not there: {sorted(lost)[:3]}"
+        for key, (seq, oid) in attempt.placed.items():
+            record = self.records[key[0]]
+            at = record.ids.get(key[1])
+            if at is not None and (at, record.log[at].oid) != (seq, oid):
+                yield f"{who}: told as {seq} {oid}, and it is {record.log[at]}"
 
-    def _belongs(self, event: Event) -> None:
-        """No event of an epoch after a later epoch began: its position says the epoch, its bytes say whose it is."""
-        entry = next((each for each in reversed(self.journal) if each.resumed_at.seq < event.seq), None)
-        assert entry is not None, f"{event} was appended before anybody held the lease"
-        assert event.actor == entry.tenure.holder, f"{event} stands under {entry}"
-        assert event.epoch in (None, entry.tenure.epoch), f"{event} stands under {entry}"
+    def _said_by_the_server(self) -> Iterator[str]:
+        with self.stage.server.log.open("rb") as log:
+            log.seek(self._server_log)
+            said = log.read()
+        self._server_log += len(said)
+        if b"Traceback" in said:
+            yield f"the server's log:\n{said[said.index(b'Traceback') :].decode(errors='replace')[:2500]}"
 
-    def _acknowledged(self) -> None:
-        here = {event.oid: event.actor for event in self.log}
-        for oid, who in self.told_events.items():
-            assert here.get(oid) == who, f"{who} was told that {oid} is in {self.space}, and it is not"
-        self.told_events.clear()
-        entries = {entry.tenure.epoch: entry for entry in self.journal}
-        for epoch, head, holder in self.told_epochs:
-            entry = entries.get(epoch)
-            assert entry is not None, f"epoch {epoch} was answered and is not in the journal"
-            assert entry.tenure.holder == holder, f"epoch {epoch} was answered to {holder}: {entry}"
-            assert entry.resumed_at == head, f"epoch {epoch} was answered with the head {head}: {entry}"
-        self.told_epochs.clear()
+    # What costs more, or changes something.
+
+    def answered_again(self, chance: random.Random) -> None:
+        """What is in the log already is answered with the original, and other content under its id is refused."""
+        for label in FIXED:
+            record = self.records[label]
+            own = [e for e in record.log.values() if e.seq > record.taken_in and e.id != e.oid]
+            for seen in chance.sample(own, min(2, len(own))):
+                log = GitLog(self.stage.repo(label), principal=seen.actor)
+                draft = a_draft(seen.actor, seen.id)
+                (again,) = _willing(self.stage, partial(log.append_many, space_of(label), [draft]))
+                if (again.seq, again.oid) != (seen.seq, seen.oid):
+                    raise Broken(f"{label}: {seen}, asked for again, was answered with {again}")
+                try:
+                    event = log.append(space_of(label), "other", actor=seen.actor, id=seen.id)
+                except Rejected as error:
+                    if error.code != "duplicate-event":
+                        raise Broken(f"{label}: other content under {seen.id}: {error}") from None
+                else:
+                    raise Broken(f"{label}: {seen}, and the same id once more: {event}")
+
+    def whole(self) -> None:
+        """By git's strictest measure, by `verify` from the first commit on, and by the doctor."""
+        for path in (self.stage.garden, self.stage.shed):
+            if not path.exists():
+                continue
+            done = self.stage.git(path, "fsck", "--strict", "--full", "--no-dangling", "--no-progress")
+            if not done.ok or done.stdout or done.stderr:
+                raise Broken(f"git fsck of {path.name}: {done}")
+        verified = self.stage.host("verify", "--json")
+        if not verified.ok:
+            broken = [each for each in values(verified) if isinstance(each, dict) and not each.get("whole", False)]
+            raise Broken(f"verify: {broken} {verified.stderr}")
+        for each in values(self.stage.host("doctor", "--json")):
+            # A lock that a killed git left is for the doctor to name, and nobody's fault.
+            if isinstance(each, dict) and each.get("level") == "broken" and not str(each["where"]).endswith(".lock"):
+                raise Broken(f"the doctor: {each}")
+
+    def goes_on(self, label: str, who: str, push: Callable[[], bool]) -> None:
+        """The next lease change and the next push go through, without a person having mended anything."""
+        granted = _willing(self.stage, lambda: _granted(self.stage, label, who))
+        assert granted
+        for _ in range(2):
+            if push():
+                return
+            minutes_pass(self.stage)
+        raise Broken(f"{label}: {who} holds the lease, nobody else is there, and the push is refused: see the history")
+
+
+def _granted(stage: Stage, label: str, who: str) -> bool:
+    call = stage.history.call("lease", "operator", "host", verb="grant", space=label, words=[who])
+    done = stage.host("lease", "grant", label, who, "--force", "--ttl", "60", "--json")
+    if not done.ok:
+        call.done("unknown", said=f"{done.stdout}{done.stderr}")
+        raise SharddError(f"{done.stdout}{done.stderr}")
+    (value,) = values(done)
+    assert isinstance(value, dict)
+    head = value["head"]
+    assert isinstance(head, dict)
+    call.done("ok", epoch=value["epoch"], holder=value["holder"], head=[head["seq"], head["oid"]])
+    return True
+
+
+def _willing(stage: Stage, job: Callable[[], T]) -> T:
+    """Do it; if a lock of a killed git is in the way, once more after minutes, which is when it counts as left over."""
+    try:
+        return job()
+    except SharddError:
+        minutes_pass(stage)
+        try:
+            return job()
+        except SharddError as error:
+            raise Broken(f"nobody is at work, and: {error}") from error
+
+
+def minutes_pass(stage: Stage) -> None:
+    """Make git's lock files as old as they would be if somebody came back later."""
+    long_ago = time.time() - 3600
+    for path in (stage.garden, stage.shed):
+        for lock in [*path.glob("*.lock"), *path.glob("refs/**/*.lock"), *path.glob("packed-refs.new")]:
+            os.utime(lock, (long_ago, long_ago))

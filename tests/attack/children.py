@@ -58,6 +58,11 @@ class Child:
     def goes_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
     def kill(self, *, group: bool = False) -> None:
         """SIGKILL. group: also to whatever it has started."""
         (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)

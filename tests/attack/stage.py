@@ -1,147 +1,150 @@
-"""Where the attack happens: one server, one repo with several spaces, eight principals with stock tools."""
+"""Where the attack happens: one server, one repo with several spaces, eight principals with stock tools; and a shed.
+
+The shed is a repo outside any server's directory, its own authority, as `GitLog` makes it. Everything is asked for as
+anybody would: by git, by ssh, by `GitLog` and `RemoteLog`, and by `shardd --dir`, which runs in this process here.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Mapping, Sequence
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dulwich.objects import Commit, ShaFile
-
-from shardd.core.append import encode_batch
-from shardd.core.event import Draft, Head
-from shardd.core.lease import Grant
-from shardd.core.names import space_ref
-from shardd.core.roles import Access
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.git import Git
-from shardd.storage.log import new_id, utc_now
-from shardd.storage.repository import Repository
-from shardd.storage.serverdir import ServerDir
-from tests.attack.checks import Record
-from tests.e2e.harness import Actor, Server, make_key
+from shardd.cli.main import main
+from shardd.core.canonical import Json
+from tests.attack import answers
+from tests.attack.history import History
+from tests.e2e.harness import Actor, Result, Server, make_key, run, surroundings
 from tests.e2e.openssh import OpenSsh, find_sshd
 
 REPO = "garden"
+SHED = "shed"
 SPACES = ("one", "two", "three", "four", "five")
 PEOPLE = tuple(f"p{i}" for i in range(8))
 
 
 @dataclass(slots=True)
 class Stage:
+    """folder: where everything of it lies"""
+
+    folder: Path
     server: Server
-    path: Path
-    actors: dict[str, Actor]
+    history: History
+    actors: dict[str, Actor] = field(default_factory=dict)
     openssh: OpenSsh | None = None
-    records: dict[str, Record] = field(default_factory=dict)
+
+    @property
+    def garden(self) -> Path:
+        return self.server.repo(REPO)
+
+    @property
+    def shed(self) -> Path:
+        return self.folder / f"{SHED}.git"
+
+    def repo(self, label: str) -> Path:
+        """Where the repo of `repo/space` lies."""
+        return self.shed if label.startswith(f"{SHED}/") else self.garden
 
     def open(self, *, server: Mapping[str, str] | None = None, openssh: Mapping[str, str] | None = None) -> None:
         """Start one of the two servers, or start it anew; with more of an environment for what decides."""
         if server is not None:
             self.server.start(server)
+            (self.folder / "serving").write_text(str(self.server.pid))
         if openssh is not None and self.openssh is not None:
             self.openssh.start(openssh)
-            known = self.server.known_hosts() + self.openssh.known_hosts()
-            for actor in self.actors.values():
-                (actor.home / "known_hosts").write_text(known)
+        known = self.server.known_hosts() + (self.openssh.known_hosts() if self.openssh else "")
+        for actor in self.actors.values():
+            (actor.home / "known_hosts").write_text(known)
+
+    def serving(self) -> int:
+        """The pid of the server that was started last and has said that it serves; for other processes than its own."""
+        return int((self.folder / "serving").read_text() or 0)
 
     def close(self) -> None:
         for server in (self.server, self.openssh):
             if server is not None and server.alive:
                 server.stop()
 
-    def authority(self, repository: Repository) -> EmbeddedAuthority:
-        return EmbeddedAuthority(repository, label=REPO, rights=self.rights())
+    def host(self, *words: str, who: str | None = None) -> Result:
+        """`shardd WORDS` on the server's host, in this process. who: on whose behalf"""
+        return shardd(*words, "--dir", str(self.server.root), *(["--as", who] if who else []))
 
-    def rights(self) -> Access:
-        return ServerDir(self.server.root).access.load().access
+    def host_json(self, *words: str) -> list[Json]:
+        """What a command of the host must answer."""
+        return values(self.host(*words, "--json").must())
 
-    def prepare_push(self, who: str, space: str, *, epoch: int | None) -> tuple[str, Head] | None:
-        """An event of `who` on the head as it is now, in that person's own repo: its oid."""
-        with Repository(self.path) as repository:
-            head = self.authority(repository).head(space)
-        if head is None:
-            return None
-        (oid, raw), *_ = encode_batch([a_draft(who)], head, epoch=epoch)
-        _write_object(self.actors[who].cwd, oid, raw)
-        return oid, head
-
-    def push(
-        self, who: str, space: str, oid: str, target: str, *options: str, **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Stock `git push` of that commit."""
-        actor = self.actors[who]
-        words = [word for option in options for word in ("-o", option)]
-        return subprocess.run(
-            ["git", "push", "--quiet", *words, target, f"{oid}:{space_ref(space)}"],
-            cwd=actor.cwd,
-            env=actor.env(env),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def check(self, spaces: Sequence[str], *, fsck: bool) -> None:
-        """Nothing of what was promised is broken, and the next push and the next lease change go through."""
-        with Repository(self.path) as repository:
-            authority = self.authority(repository)
-            for space in spaces:
-                with authority.hold([space]) as held:
-                    self.records[space].update(repository, held.standing(space))
-                changed = authority.change(space, Grant(PEOPLE[0], force=True))
-                assert changed.lease is not None
-                with authority.hold([space]) as held:
-                    self.records[space].update(repository, held.standing(space))
-        if fsck:
-            self.server.fsck()
-
-    def push_goes_through(self, space: str) -> None:
-        """By stock git and the server, for the one to whom `check` has granted the lease."""
-        prepared = self.prepare_push(PEOPLE[0], space, epoch=None)
-        assert prepared is not None
-        done = self.push(PEOPLE[0], space, prepared[0], f"{self.server.url}/{REPO}.git")
-        assert done.returncode == 0, done.stderr
-        self.records[space].event(prepared[0], PEOPLE[0])
+    def git(self, path: Path, *words: str) -> Result:
+        """git on the server's host."""
+        return run(["git", *words], cwd=path, env=surroundings(self.folder))
 
 
-def a_draft(who: str) -> Draft:
-    return Draft(type="page.bound", actor=who, id=new_id(), time=utc_now())
+def space_of(label: str) -> str:
+    return label.partition("/")[2]
 
 
-def build(folder: Path) -> Stage:
-    """A running server with the people, the repo and the spaces."""
+def shardd(*words: str) -> Result:
+    """The command line, without the second that starting Python takes; a fork of a test may die in it."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def values(result: Result) -> list[Json]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def build(folder: Path, *, events: int = 0) -> Stage:
+    """A running server with the people, the repo and the spaces. events: so many in the first space to begin with"""
     keys = {name: make_key(folder / name) for name in (*PEOPLE, "carol")}
     server = Server(folder / "server", keys["carol"].with_suffix(".pub"))
     for name in PEOPLE:
         (server.root / "keys" / f"{name}.pub").write_bytes(keys[name].with_suffix(".pub").read_bytes())
-    roles = "".join(f'{name} = ["admin {REPO}"]\n' for name in PEOPLE)
+    roles = "".join(f'{name} = ["admin {REPO}", "import {REPO}"]\n' for name in PEOPLE)
     (server.root / "access.toml").write_text(f'[roles]\ncarol = ["admin @all"]\n{roles}')
-    ServerDir(server.root).create_repo(REPO)
-    path = server.repo(REPO)
-    stage = Stage(server, path, {})
-    with Repository(path) as repository:
-        authority = stage.authority(repository)
-        for space in SPACES:
-            stage.records[space] = Record(space, authority.create(space))
-    server.start()
+    stage = Stage(folder, server, History(folder / "history.jsonl"))
+    stage.host("repo", "create", REPO).must()
+    if events:
+        take_in(stage, f"{REPO}/{SPACES[0]}", "base", events, who=None)
+    for space in SPACES[1 if events else 0 :]:
+        stage.host("space", "create", f"{REPO}/{space}").must()
+    stage.open(server={})
     for name in PEOPLE:
         actor = stage.actors[name] = Actor(name, keys[name], folder / f"home-{name}", server)
         actor.cwd = actor.home / "own.git"
-        Git(actor.cwd).run("init", "--quiet", "--bare", str(actor.cwd))
+        stage.git(folder, "init", "--quiet", "--bare", str(actor.cwd)).must()
         # What the server has, its clients see: saves a fetch before every push.
         (actor.cwd / "objects/info").mkdir(exist_ok=True)
-        (actor.cwd / "objects/info/alternates").write_text(f"{path}/objects\n")
+        (actor.cwd / "objects/info/alternates").write_text(f"{stage.garden}/objects\n")
     if find_sshd() is not None:
         stage.openssh = OpenSsh.beside(server)
         stage.open(openssh={})
     return stage
 
 
-def _write_object(repository: Path, oid: str, raw: bytes) -> None:
-    path = repository / "objects" / oid[:2] / oid[2:]
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f"tmp_obj_{os.getpid()}")
-    draft.write_bytes(ShaFile.from_raw_string(Commit.type_num, raw).as_legacy_object())
-    draft.rename(path)
+def take_in(stage: Stage, label: str, prefix: str, count: int, *, who: str | None) -> None:
+    """Import a log of so many events, whose ids are `prefix.1` and so on, and keep that in the history."""
+    file = stage.folder / f"import-{prefix}.jsonl"
+    file.write_text("".join(_lines(prefix, count)))
+    options = ["--take-lease"] if who else []
+    call = stage.history.call("import", who or "operator", "host", space=label, prefix=prefix, count=count)
+    result = stage.host("import", label, str(file), "--json", *options, who=who)
+    file.unlink()
+    answers.of_command(call, result, lambda value: {"head": [value["seq"], value["oid"]]})
+    assert who is not None or not prefix.startswith("base") or result.ok, result
+
+
+def _lines(prefix: str, count: int) -> Iterable[str]:
+    for number in range(1, count + 1):
+        said = {
+            "seq": number,
+            "timestamp": f"2024-01-01T00:00:00.{number % 1_000_000:06}Z",
+            "actor": "ann",
+            "type": "page.bound",
+            "payload": {"page": f"P{number % 500}"},
+            "id": f"{prefix}.{number}",
+        }
+        yield json.dumps(said) + "\n"

@@ -65,8 +65,10 @@ def surroundings(home: Path, more: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-def run(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"") -> Result:
-    done = subprocess.run(words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=DEADLINE)
+def run(
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", patience: float = DEADLINE
+) -> Result:
+    done = subprocess.run(words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=patience)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 

@@ -1,0 +1,1 @@
+"""Those who use the system in an attack: one module for each kind."""
