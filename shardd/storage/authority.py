@@ -35,19 +35,20 @@ from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
 from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import SpaceRef, check_space, classify, lease_ref, space_ref
+from shardd.core.names import check_space, lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
+from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
 from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.locks import HEAD, Lock, locked
-from shardd.storage.repository import Repository, first_parent
+from shardd.storage.locks import HEAD, Lock
+from shardd.storage.moving import Step, carry_out
+from shardd.storage.repository import Repository
 from shardd.storage.seams import Point, reached
 
 
@@ -193,23 +194,10 @@ class EmbeddedAuthority:
         names = [check_space(space) for space in spaces]
         extra = [*also, HEAD] if creating else also
         reached(Point.BEFORE_LOCK)
-        with self._locked({*names, *extra}) as locks:
+        with intents.settled(self.place.repository, {*names, *extra}) as locks:
             reached(Point.AFTER_LOCK)
             yield Held(self, self._store, self._source, names, locks)
         reached(Point.BEFORE_ANSWER)
-
-    @contextmanager
-    def _locked(self, names: set[str]) -> Iterator[list[Lock]]:
-        """These locks, and those of the moves that their last holders left half done; which then are finished."""
-        repository = self.place.repository
-        while True:
-            with locked(repository.locks, names) as locks:
-                more = intents.others(locks)
-                if not more:
-                    intents.settle(repository, locks)
-                    yield locks
-                    return
-            names = names | more
 
     def entry(self, space: str, oid: str, raw: bytes) -> Entry:
         """What a commit of the journal says, or Corrupt."""
@@ -218,16 +206,6 @@ class EmbeddedAuthority:
         except BadEvent as error:
             path = self.place.repository.path
             raise Corrupt(f"{lease_ref(space)} in {path}, commit {oid[:12]}: {error.message}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """An epoch that begins: what is to be remembered, how its journal moves, and where the log stands meanwhile."""
-
-    record: Record
-    mark: Mark
-    journal: RefMove
-    head: str
 
 
 class Held:
@@ -270,7 +248,7 @@ class Held:
         reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._move([], [self._remember(space, outcome, head, mark)])
+        self._move([], self._remember(space, outcome, head, mark))
         return Changed.of(outcome, head)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
@@ -355,7 +333,7 @@ class Held:
         self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
         self._move(moves, self._take(accepted, principal))
 
-    def _take(self, accepted: Accept, principal: str) -> list[_Step | None]:
+    def _take(self, accepted: Accept, principal: str) -> list[Step]:
         """The leases that what was accepted takes for itself alone, taken and released."""
         mark = self._clock()
         taken: list[tuple[str, Outcome, Head]] = []
@@ -363,7 +341,7 @@ class Held:
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
             taken.append((space, outcome, self._authority.existing(space)))
-        return [self._remember(space, outcome, head, mark) for space, outcome, head in taken]
+        return [step for space, outcome, head in taken for step in self._remember(space, outcome, head, mark)]
 
     def _settle(self, space: str) -> Record:
         record = self._store.load(space) or Record(Tenancy(space))
@@ -381,7 +359,11 @@ class Held:
 
     def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
-        if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
+        if (
+            record.journal is not None
+            and record.entry is not None
+            and self._repository.leads_to(record.entry, published)
+        ):
             self._repository.write_commits([record.entry])
             self._move([RefMove(lease_ref(space), published, record.journal)])
             return
@@ -396,27 +378,20 @@ class Held:
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
-        self._move([], [self._remember(space, outcome, head, mark)])
+        self._move([], self._remember(space, outcome, head, mark))
 
-    def _leads_to(self, entry: bytes, published: str | None) -> bool:
-        """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
-        parent = first_parent(entry)
-        while parent is not None and parent != published and self._repository.has(parent):
-            parent = first_parent(self._repository.commit(parent))
-        return parent == published
-
-    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> _Step | None:
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[Step]:
         """Store the outcome, if it begins no epoch; else what is to be stored and published together."""
         record = self._records[space]
         if outcome.tenure is None:
             if outcome.after != record.tenancy:
                 self._save(replace(record, tenancy=outcome.after), mark)
-            return None
+            return []
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
         self._repository.write_commits([raw])
         after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
-        return _Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)
+        return [Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)]
 
     def _begin(self, space: str, oid: str) -> None:
         """Show a space that did not exist."""
@@ -428,35 +403,10 @@ class Held:
             self._repository.point_head(ref)
         self._move([RefMove(ref, None, oid)])
 
-    def _move(self, moves: Sequence[RefMove], steps: Iterable[_Step | None] = ()) -> None:
-        """Store and publish the epochs that begin, and move the refs: all or none."""
-        taken = [step for step in steps if step is not None]
-        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
-        moving = [*(step.journal for step in taken), *moves]
-        if not moving:
-            return
-        if not all(lock.is_named() for lock in self._locks):
-            raise Unavailable("a lock file was replaced while it was held", "leave `shardd/locks` in the repo alone")
-        verified: dict[str, str | None] = {space_ref(step.record.tenancy.space): step.head for step in taken}
-        for move in moves:
-            if isinstance(ref := classify(move.ref), SpaceRef):
-                verified[lease_ref(ref.space)] = self._records[ref.space].journal
-        for move in moving:
-            verified.pop(move.ref, None)
-        before = [(step, self._store.load(step.record.tenancy.space)) for step in taken]
-
-        def decided() -> None:
-            for step in taken:
-                self._save(step.record, step.mark)
-
-        with intents.noted(self._locks, moving):
-            try:
-                self._repository.move_refs(moving, locks=self._locks, verified=verified, decided=decided)
-            except Unavailable:
-                if all(self._repository.read_ref(move.ref) == move.old for move in moving):
-                    for step, record in before:
-                        self._save(record or Record(Tenancy(step.record.tenancy.space)), step.mark)
-                raise
+    def _move(self, moves: Sequence[RefMove], steps: Sequence[Step] = ()) -> None:
+        journals = {space: record.journal for space, record in self._records.items()}
+        carry_out(self._repository, self._store, self._locks, moves, steps, journals=journals)
+        self._records.update({step.space: step.record for step in steps})
 
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)

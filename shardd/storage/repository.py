@@ -271,6 +271,13 @@ class Repository:
             oid = first_parent(raw)
         return found[::-1], True
 
+    def leads_to(self, raw: bytes, older: str | None) -> bool:
+        """Whether the commit of these bytes only adds to `older`, or to nothing, and all between is here."""
+        parent = first_parent(raw)
+        while parent is not None and parent != older and self.has(parent):
+            parent = first_parent(self.commit(parent))
+        return parent == older
+
     def history(self, newest: str, *, after: str | None = None) -> Iterator[tuple[str, bytes]]:
         """Like Git.commits; a short way is read in this process, a long one streamed from git."""
         if after is not None:
