@@ -36,11 +36,11 @@ from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
 from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import SpaceRef, check_space, classify, lease_ref, space_ref
+from shardd.core.names import check_space, lease_ref, space_ref
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
 from shardd.core.roles import Rights
-from shardd.errors import BadEvent, Corrupt, Misuse, Unavailable
+from shardd.errors import BadEvent, Corrupt, Misuse
 from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
@@ -48,8 +48,9 @@ from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.kept import KeptPacks, gather
 from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.locks import HEAD, Lock, locked
-from shardd.storage.repository import Repository, first_parent
+from shardd.storage.locks import HEAD, Lock
+from shardd.storage.moving import Step, carry_out
+from shardd.storage.repository import Repository
 from shardd.storage.seams import Point, reached
 
 
@@ -187,25 +188,15 @@ class EmbeddedAuthority:
         wanted = [*names, *also, HEAD] if creating else [*names, *also]
         repository = self.place.repository
         reached(Point.BEFORE_LOCK)
-        with self._locked(set(wanted)) as locks, KeptPacks(repository.path, [lock.name for lock in locks]) as kept:
+        with (
+            intents.settled(repository, set(wanted)) as locks,
+            KeptPacks(repository.path, [lock.name for lock in locks]) as kept,
+        ):
             reached(Point.AFTER_LOCK)
             yield Held(self, self._source, names, locks, kept)
         if kept.wrote:
             gather(repository.path, repository.locks)
         reached(Point.BEFORE_ANSWER)
-
-    @contextmanager
-    def _locked(self, names: set[str]) -> Iterator[list[Lock]]:
-        """These locks, and those of the moves that their last holders left half done; which then are finished."""
-        repository = self.place.repository
-        while True:
-            with locked(repository.locks, names) as locks:
-                more = intents.others(locks)
-                if not more:
-                    intents.settle(repository, locks)
-                    yield locks
-                    return
-            names = names | more
 
     def entry(self, space: str, oid: str, raw: bytes) -> Entry:
         """What a commit of the journal says, or Corrupt."""
@@ -214,16 +205,6 @@ class EmbeddedAuthority:
         except BadEvent as error:
             path = self.place.repository.path
             raise Corrupt(f"{lease_ref(space)} in {path}, commit {oid[:12]}: {error.message}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """An epoch that begins: what is to be remembered, how its journal moves, and where the log stands meanwhile."""
-
-    record: Record
-    mark: Mark
-    journal: RefMove
-    head: str
 
 
 class Held:
@@ -272,7 +253,7 @@ class Held:
         reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._move([], [self._remember(space, outcome, head, mark)])
+        self._move([], self._remember(space, outcome, head, mark))
         return Changed.of(outcome, head)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
@@ -355,7 +336,7 @@ class Held:
         self._repository.secure(self._kept, moves, [e.oid for events in accepted.events.values() for e in events])
         self._move(moves, self._take(accepted, principal))
 
-    def _take(self, accepted: Accept, principal: str, head: Head | None = None) -> list[_Step | None]:
+    def _take(self, accepted: Accept, principal: str, head: Head | None = None) -> list[Step]:
         """The leases that what was accepted takes for itself alone, taken and released.
 
         head: where the space stands, or is begun
@@ -366,7 +347,7 @@ class Held:
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
             taken.append((space, outcome, head or self._authority.existing(space), mark))
-        return [self._remember(*each) for each in taken]
+        return [step for each in taken for step in self._remember(*each)]
 
     def _settle(self, space: str) -> Record:
         stored, self._marks[space] = self._store.look(space)
@@ -384,7 +365,7 @@ class Held:
 
     def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
-        kept_back = self._entries(record.entry, published) if record.journal and record.entry else None
+        kept_back = self._repository.leading_to(record.entry, published) if record.journal and record.entry else None
         if kept_back:
             self._kept.write(kept_back)
             self._move([RefMove(lease_ref(space), published, record.journal)])
@@ -400,66 +381,32 @@ class Held:
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
-        self._move([], [self._remember(space, outcome, head, mark)])
+        self._move([], self._remember(space, outcome, head, mark))
 
-    def _entries(self, entry: bytes, published: str | None) -> list[bytes] | None:
-        """The entries that lead from the journal that is published to `entry`; None if none do, or one is gone."""
-        found = [entry]
-        parent = first_parent(entry)
-        while parent is not None and parent != published and self._repository.has(parent):
-            found.append(self._repository.commit(parent))
-            parent = first_parent(found[-1])
-        return found if parent == published else None
-
-    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> _Step | None:
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[Step]:
         """Store the outcome, if it begins no epoch; else what is to be stored and published together."""
         record = self._records[space]
         if outcome.tenure is None:
             if outcome.after != record.tenancy:
                 self._save(replace(record, tenancy=outcome.after), mark)
-            return None
+            return []
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
         self._kept.write([raw])
         after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
-        return _Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)
+        return [Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)]
 
-    def _show(self, space: str, before: Head | None, oid: str, steps: Iterable[_Step | None] = ()) -> None:
+    def _show(self, space: str, before: Head | None, oid: str, steps: Sequence[Step] = ()) -> None:
         """Move a space to `oid`, which begins it if there was none `before`. steps: epochs that begin with it"""
         ref = space_ref(space)
         if before is None:
             self._repository.lend_head(ref)
         self._move([RefMove(ref, before.oid if before else None, oid)], steps)
 
-    def _move(self, moves: Sequence[RefMove], steps: Iterable[_Step | None] = ()) -> None:
-        """Store and publish the epochs that begin, and move the refs: all or none."""
-        taken = [step for step in steps if step is not None]
-        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
-        moving = [*(step.journal for step in taken), *moves]
-        if not moving:
-            return
-        if not all(lock.is_named() for lock in self._locks):
-            raise Unavailable("a lock file was replaced while it was held", "leave `shardd/locks` in the repo alone")
-        verified: dict[str, str | None] = {space_ref(step.record.tenancy.space): step.head for step in taken}
-        for move in moves:
-            if isinstance(ref := classify(move.ref), SpaceRef):
-                verified[lease_ref(ref.space)] = self._records[ref.space].journal
-        for move in moving:
-            verified.pop(move.ref, None)
-        before = [(step, self._store.load(step.record.tenancy.space)) for step in taken]
-
-        def decided() -> None:
-            for step in taken:
-                self._save(step.record, step.mark)
-
-        with intents.noted(self._locks, moving):
-            try:
-                self._repository.move_refs(moving, locks=self._locks, verified=verified, decided=decided)
-            except Unavailable:
-                if all(self._repository.read_ref(move.ref) == move.old for move in moving):
-                    for step, record in before:
-                        self._save(record or Record(Tenancy(step.record.tenancy.space)), step.mark)
-                raise
+    def _move(self, moves: Sequence[RefMove], steps: Sequence[Step] = ()) -> None:
+        journals = {space: record.journal for space, record in self._records.items()}
+        carry_out(self._repository, self._store, self._locks, moves, steps, journals=journals)
+        self._records.update({step.space: step.record for step in steps})
 
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)

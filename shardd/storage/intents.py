@@ -23,7 +23,7 @@ import msgspec
 from shardd.core.names import LeaseRef, classify, is_id, lease_ref, space_ref
 from shardd.storage.durable import sync_directories
 from shardd.storage.git import RefMove
-from shardd.storage.locks import Lock, lock_of
+from shardd.storage.locks import Lock, lock_of, locked
 
 if TYPE_CHECKING:
     from shardd.storage.repository import Repository
@@ -54,6 +54,19 @@ def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = Fals
     yield
     for lock in locks:
         lock.write(b"", durable=whole)
+
+
+@contextmanager
+def settled(repository: Repository, names: set[str]) -> Iterator[list[Lock]]:
+    """These locks, and those of the moves that their last holders left half done; which then are finished."""
+    while True:
+        with locked(repository.locks, names) as locks:
+            more = others(locks)
+            if not more:
+                settle(repository, locks)
+                yield locks
+                return
+        names = names | more
 
 
 def others(locks: Sequence[Lock]) -> set[str]:

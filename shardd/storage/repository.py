@@ -261,6 +261,17 @@ class Repository:
             oid = first_parent(raw)
         return found[::-1], True
 
+    def leading_to(self, raw: bytes, older: str | None) -> list[bytes] | None:
+        """The commits after `older` that end with the one of these bytes; None if it does not go on from there, or one
+        of them is gone. older: None for nothing at all
+        """
+        found = [raw]
+        parent = first_parent(raw)
+        while parent is not None and parent != older and self.has(parent):
+            found.append(self.commit(parent))
+            parent = first_parent(found[-1])
+        return found if parent == older else None
+
     def history(self, newest: str, *, after: str | None = None) -> Iterator[tuple[str, bytes]]:
         """Like Git.commits; a short way is read in this process, a long one streamed from git."""
         if after is not None:

@@ -79,17 +79,25 @@ def until(condition: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     "command", [["pack-refs", "--all", "--prune"], ["gc", "--quiet", "--prune=now"]], ids=lambda words: words[0]
 )
+@pytest.mark.usefixtures("impatient")
 def test_a_push_beside_a_git_that_stalls_while_it_packs_the_ref_is_not_lost(repo: Path, command: list[str]) -> None:
     """It has locked the ref and found it packed as it stands, and takes its time to remove the loose one."""
     strace = need("strace")
     append(repo, drafts("alice"))
-    stalls = [strace, "-qq", "-f", "-o", os.devnull, "-P", REF, "-P", str(repo / REF)]
-    stalls += ["-e", "trace=unlink,unlinkat", "-e", "inject=unlink,unlinkat:delay_enter=700ms"]
-    with subprocess.Popen([*stalls, "git", *command], cwd=repo) as other:
-        until(lambda: (repo / f"{REF}.lock").exists() or other.poll() is not None)
-        append(repo, drafts("alice"))
-    assert other.returncode == 0
-    assert seq(repo) == 2
+    stalls = [strace, "-qq", "-f", "-o", os.devnull, "-P", REF, "-P", f"./{REF}", "-P", str(repo / REF)]
+    stalls += ["-e", "trace=unlink,unlinkat", "-e", "inject=unlink,unlinkat:delay_enter=1000000000"]
+    acknowledged = 1
+    with subprocess.Popen([*stalls, "git", *command], cwd=repo, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        until(lambda: (repo / f"{REF}.lock").exists())
+        with suppress(Unavailable):
+            acknowledged = append(repo, drafts("alice"))[0].seq
+        assert (repo / REF).exists(), "it stalls"
+        other.kill()  # strace alone: what it delays goes on
+        other.stdout.read()
+    assert not (repo / REF).exists()
+    assert seq(repo) == acknowledged
+    assert append(repo, drafts("alice"))[0].seq == acknowledged + 1
     fsck(repo)
 
 
@@ -133,6 +141,22 @@ def test_a_lease_call_that_cannot_be_published_never_was(repo: Path) -> None:
         lock.unlink()
         assert authority.change(SPACE, Grant("bob", force=True)).epoch == 2
     assert [entry.tenure.holder for entry in history(repo)] == ["alice", "bob"]
+
+
+def test_a_lease_call_is_undone_whose_git_dies_each_time(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored by then, and must not be answered with a no that is a yes."""
+    with monkeypatch.context() as patched:
+        slow_git.install(tmp_path / "bin", patched, at_commit=f"os.unlink(once); {slow_git.KILLED_BEFORE}")
+        with embedded(repo) as authority, pytest.raises(Unavailable):
+            authority.change(SPACE, Grant("bob", force=True))
+    with embedded(repo) as authority:
+        lease = authority.standing(SPACE).tenancy.lease
+        assert lease is not None
+        assert lease.holder == "alice"
+    assert append(repo, drafts("alice"))[0].seq == 1
+    assert [entry.tenure.holder for entry in history(repo)] == ["alice"]
 
 
 def age(path: Path, seconds: float) -> None:
@@ -456,11 +480,13 @@ def test_a_stuck_space_does_not_hold_up_another_through_those_who_want_both(repo
     assert stuck.hears() == "stuck"
     both = Child(wait_for_both)
     until(lambda: not _is_free(folder / OTHER))
-    with locked(folder, [OTHER], patience=20):
-        assert not _is_free(folder / SPACE)
-    os.write(go, b".")
-    stuck.ends()
-    assert both.ends().said == ["both"]
+    try:
+        with locked(folder, [OTHER], patience=20):
+            assert not _is_free(folder / SPACE)
+    finally:
+        os.write(go, b".")
+        stuck.ends()
+        assert both.ends().said == ["both"]
     os.close(wait)
     os.close(go)
 
