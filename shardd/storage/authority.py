@@ -28,16 +28,17 @@ from typing import Protocol
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
-from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
+from shardd.core.lease import Momentary, Outcome, Restored, Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space, lease_ref, space_ref
+from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Candidate, Decision, decide
+from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.core.roles import Rights
+from shardd.core.tenancy import Ended, Lease, Tenancy
 from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
-from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.locks import HEAD, locked
@@ -281,7 +282,7 @@ class Held:
             if standing.head is None:
                 self._begin(space, tip)
             else:
-                move = RefMove(space_ref(space), beginning.oid, tip)
+                move = Change(space_ref(space), beginning.oid, tip)
                 self._move([*self._take(decision, pusher.principal or ""), move])
         return decision
 
@@ -317,17 +318,17 @@ class Held:
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
             self._repository.write_commits(commit.raw for commit in commits)
-            move = RefMove(space_ref(space), expected.oid, commits[-1].oid)
+            move = Change(space_ref(space), expected.oid, commits[-1].oid)
             self._move([*self._take(decision, pusher.principal or ""), move])
         return decision
 
-    def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
+    def move(self, moves: Sequence[Change], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
         self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
         # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
         self._move([*self._take(accepted, principal), *moves])
 
-    def _take(self, accepted: Accept, principal: str) -> list[RefMove]:
+    def _take(self, accepted: Accept, principal: str) -> list[Change]:
         """Take and release the leases that what was accepted takes for itself alone; what their journals move by."""
         mark = self._clock()
         taken: list[tuple[str, Outcome, Head]] = []
@@ -355,7 +356,7 @@ class Held:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
         if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
             self._repository.write_commits([record.entry])
-            self._move([RefMove(lease_ref(space), published, record.journal)])
+            self._move([Change(lease_ref(space), published, record.journal)])
             return
         known = 0
         if published is not None:
@@ -377,7 +378,7 @@ class Held:
             parent = first_parent(self._repository.commit(parent))
         return parent == published
 
-    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[RefMove]:
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[Change]:
         """Store the outcome, which decides it. If an epoch began: the move that is to publish it."""
         record = self._records[space]
         if outcome.tenure is None:
@@ -388,7 +389,7 @@ class Held:
         oid = commit_oid(raw)
         self._repository.write_commits([raw])
         self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
-        return [RefMove(lease_ref(space), record.journal, oid)]
+        return [Change(lease_ref(space), record.journal, oid)]
 
     def _begin(self, space: str, oid: str) -> None:
         """Show a space that did not exist."""
@@ -398,9 +399,9 @@ class Held:
             # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
             # still names nothing, and the next space takes it over.
             self._repository.point_head(ref)
-        self._move([RefMove(ref, None, oid)])
+        self._move([Change(ref, None, oid)])
 
-    def _move(self, moves: Sequence[RefMove]) -> None:
+    def _move(self, moves: Sequence[Change]) -> None:
         if moves:
             self._repository.move_refs(moves, locks=self._descriptors)
 

@@ -29,12 +29,11 @@ import msgspec
 
 from shardd.core.lease import Restored
 from shardd.core.limits import Limits
-from shardd.core.names import LEASES, SPACES
+from shardd.core.refs import SPACES, Change, family_at
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.durable import sync_directories, write_atomic, writing
-from shardd.storage.git import RefMove
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.repository import PLAIN_REFS, Repository, create_bare
 from shardd.storage.serverdir import ServerDir
@@ -183,12 +182,13 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
             refused = (line for line in error.message.splitlines() if "[rejected]" in line)
             raise _shrunk(repo, "git says: " + "; ".join(" ".join(line.split()) for line in refused)) from None
     if gone:
-        copy.move_refs([RefMove(ref, oid, None) for ref, oid in gone.items()])
+        copy.move_refs([Change(ref, oid, None) for ref, oid in gone.items()])
     return len(changed) + len(gone)
 
 
 def _only_grows(ref: str) -> bool:
-    return ref.startswith((SPACES, LEASES))
+    family = family_at(ref)
+    return family is not None and family.grows
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:

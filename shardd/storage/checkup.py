@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from shardd.core.names import LEASES, SPACES, IntentRef, LeaseRef, OtherRef, SpaceRef, classify, lease_ref
+from shardd.core.refs import LEASES, SPACES, LeaseRef, OtherRef, SpaceRef, classify, family_at, lease_ref, space_ref
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime
@@ -67,11 +67,11 @@ def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
         raw = repository.read_ref(ref)
         if raw is not None and raw.startswith("ref: "):
             yield Finding("broken", where, "is a symbolic ref, which no rule looks through", remove)
-        elif ref.startswith("refs/replace/"):
-            yield Finding("broken", where, "replaces an object for whoever reads with git's defaults", remove)
+        elif (family := family_at(ref)) is not None and family.harm is not None:
+            yield Finding("broken", where, family.harm, remove)
         elif isinstance(found, OtherRef) and not plainly(ref, patterns):
             yield Finding("warning", where, "is none that this repo takes", remove)
-        elif isinstance(found, LeaseRef | IntentRef) and f"{SPACES}{found.space}" not in listed:
+        elif found.space is not None and space_ref(found.space) not in listed:
             yield Finding("warning", where, f"belongs to no space: {found.space} does not exist", remove)
     head = repository.read_ref("HEAD") or ""
     if spaces and head.removeprefix("ref: ") not in listed:

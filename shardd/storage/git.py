@@ -12,26 +12,17 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-from shardd.core.limits import commit_too_large
+from shardd.core.limits import TooLarge
 from shardd.core.names import is_oid
+from shardd.core.refs import Change
 from shardd.errors import Corrupt, SharddError, Unavailable
 
 OLDEST = (2, 36)
 _BUFFER = 256 * 1024  # bytes read from a git at a time
-
-
-@dataclass(frozen=True, slots=True)
-class RefMove:
-    """A ref to be moved by compare-and-swap. None stands for absent, before or after."""
-
-    ref: str
-    old: str | None
-    new: str | None
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -125,7 +116,7 @@ class Git:
     def related(self, one: str, other: str) -> bool:
         return self.ask("merge-base", one, other)
 
-    def move_refs(self, moves: Iterable[RefMove], *, pass_fds: Sequence[int] = ()) -> None:
+    def move_refs(self, moves: Iterable[Change], *, pass_fds: Sequence[int] = ()) -> None:
         """All of the moves or, if one ref is not where its move expects it, none. Synced as core.fsync says.
 
         pass_fds: descriptors of the locks, which a child that outlives us must keep held
@@ -156,7 +147,7 @@ class Git:
                     raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
                 size = int(rest[7:])
                 if largest is not None and size > largest:
-                    raise commit_too_large(oid, size, largest)
+                    raise TooLarge(oid, size, largest)
                 raw = reading.stdout.read(size + 1)[:-1]
                 if len(raw) != size:
                     raise Unavailable(f"git cat-file ended early on {self.path}")
@@ -204,7 +195,7 @@ def _command(arguments: Sequence[str]) -> str:
     return words[0]
 
 
-def _update_line(move: RefMove) -> str:
+def _update_line(move: Change) -> str:
     # An empty old value would mean "any"; absence is all zeros (git-update-ref(1)).
     width = len(move.old or move.new or "")
     zero = "0" * width

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from shardd.core.codec import decode_event, decode_genesis
 from shardd.core.event import Head
-from shardd.core.names import space_ref
+from shardd.core.refs import space_ref
 from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage.clock import SystemTime
 from shardd.storage.repository import Repository, first_parent

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shardd.core.lease import Tenancy
+from shardd.core.tenancy import Tenancy
 from shardd.errors import Corrupt, Unavailable
 from shardd.storage.clock import Mark
 from shardd.storage.seams import Point, reached

@@ -17,8 +17,7 @@ from pathlib import Path
 from shardd.errors import Unavailable
 from shardd.storage.durable import writing
 
-# Locks that belong to no space; no space begins with `@`.
-REFS = "@refs"  # refs that are neither logs nor notes
+# Locks that belong to no space, besides those of single refs (core/refs.py); no space begins with `@`.
 HEAD = "@head"  # what HEAD points at, while that does not exist
 PACKED_REFS = "@packed-refs"  # git's one file of packed refs; always taken last, on its own
 

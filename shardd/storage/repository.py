@@ -17,11 +17,12 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 from dulwich.refs import DiskRefsContainer, Ref
 
-from shardd.core.limits import Limits, commit_too_large
-from shardd.core.names import SPACES, is_id, is_oid
+from shardd.core.limits import Limits, TooLarge
+from shardd.core.names import is_id, is_oid
+from shardd.core.refs import SPACES, Change
 from shardd.errors import Corrupt, Unavailable
 from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
-from shardd.storage.git import Git, RefMove
+from shardd.storage.git import Git
 from shardd.storage.locks import PACKED_REFS, locked
 from shardd.storage.seams import Point, reached
 
@@ -146,7 +147,7 @@ class Repository:
         with writing(objects):
             sync_directories([*(objects / prefix for prefix in {oid[:2] for oid in oids}), objects / "pack", objects])
 
-    def sync_push(self, moves: Sequence[RefMove], events: Sequence[str]) -> None:
+    def sync_push(self, moves: Sequence[Change], events: Sequence[str]) -> None:
         """Like sync_objects, for all that a push brought. events: the commits that go to spaces, each on its own."""
         known = set(events)
         others = [move.new for move in moves if move.new is not None and move.new not in known]
@@ -178,7 +179,7 @@ class Repository:
         lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
         return dict(line.split(" ", 1) for line in lines)
 
-    def move_refs(self, moves: Sequence[RefMove], *, locks: Sequence[int] = ()) -> None:
+    def move_refs(self, moves: Sequence[Change], *, locks: Sequence[int] = ()) -> None:
         """Move refs by compare-and-swap, all or none, and sync the directories that name them.
 
         locks: descriptors of the space locks held; git inherits them. They prove that what still locks these refs after
@@ -202,7 +203,7 @@ class Repository:
         with writing(self.path):
             sync_directories(sorted(directories, reverse=True))
 
-    def _unlock_git(self, moves: Sequence[RefMove], *, deleting: bool) -> bool:
+    def _unlock_git(self, moves: Sequence[Change], *, deleting: bool) -> bool:
         """Remove the lock files by which git would refuse these moves; whether there were any."""
         names = [f"{move.ref}.lock" for move in moves]
         if self.read_ref("HEAD") in {f"ref: {move.ref}" for move in moves}:
@@ -235,7 +236,7 @@ class Repository:
             if oid is None or len(found) >= at_most:
                 return found[::-1], False
             if largest is not None and (size := (self.header(oid) or ("", 0))[1]) > largest:
-                raise commit_too_large(oid, size, largest)
+                raise TooLarge(oid, size, largest)
             raw = self.commit(oid)
             found.append((oid, raw))
             oid = first_parent(raw)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shardd.core.codec import decode_event
 from shardd.core.event import Event, Head
 from shardd.core.journal import Entry, decode_entry
-from shardd.core.names import lease_ref
+from shardd.core.refs import lease_ref
 from shardd.storage.facts import Standing
 from shardd.storage.repository import Repository, first_parent
 

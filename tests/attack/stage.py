@@ -13,7 +13,7 @@ from dulwich.objects import Commit, ShaFile
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.lease import Grant
-from shardd.core.names import space_ref
+from shardd.core.refs import space_ref
 from shardd.core.roles import Access
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.git import Git

@@ -153,7 +153,7 @@ def test_without_a_boot_id_the_wall_clock_counts_and_never_backwards(tmp_path: P
 
 
 def test_the_mark_only_moves_forward(tmp_path: Path) -> None:
-    from shardd.core.lease import Tenancy
+    from shardd.core.tenancy import Tenancy
     from shardd.storage.leases import Record
 
     store = LeaseStore(tmp_path / "authority.db")
