@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from shardd.core.refs import LEASES, SPACES, LeaseRef, OtherRef, SpaceRef, classify, family_at, lease_ref, space_ref
+from shardd.core.refs import LEASES, SPACES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime
@@ -114,16 +114,16 @@ def _settle(authority: EmbeddedAuthority, space: str) -> None:
 
 
 def _locks(repository: Repository) -> Iterator[Finding]:
-    """Git's lock files. What stands there under the space's own lock is nobody's."""
+    """Git's lock files. What stands there under the ref's own lock is nobody's."""
     for path in _lock_files(repository):
         ref = str(path.relative_to(repository.path)).removesuffix(".lock")
         found = classify(ref)
-        if isinstance(found, SpaceRef | LeaseRef):
-            with locked(repository.locks, [found.space]):
+        if not isinstance(found, OtherRef):
+            with locked(repository.locks, [lock_of(found)]):
                 left = path.exists()
             if left:
                 what, how = "a killed git left its lock behind", "the next push removes it; or mend it here"
-                yield Finding("broken", str(path), what, how, partial(_unlock, repository, found.space, path))
+                yield Finding("broken", str(path), what, how, partial(_unlock, repository, lock_of(found), path))
         else:
             what, how = "a killed git may have left its lock behind", "remove it if no git runs in this repo"
             yield Finding("warning", str(path), what, how)
@@ -135,6 +135,6 @@ def _lock_files(repository: Repository) -> Iterator[Path]:
     yield from (path / name for name in ("HEAD.lock", "packed-refs.lock", "config.lock") if (path / name).exists())
 
 
-def _unlock(repository: Repository, space: str, path: Path) -> None:
-    with locked(repository.locks, [space]), contextlib.suppress(FileNotFoundError):
+def _unlock(repository: Repository, lock: str, path: Path) -> None:
+    with locked(repository.locks, [lock]), contextlib.suppress(FileNotFoundError):
         path.unlink()
