@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
 from shardd.core.codec import decode_event
 from shardd.core.event import Draft, Event
-from shardd.core.policy import Candidate, Reject
+from shardd.core.policy import Reject
+from shardd.core.push_facts import Candidate
 from shardd.core.refs import space_ref
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher

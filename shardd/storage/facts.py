@@ -14,7 +14,7 @@ from itertools import islice
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
-from shardd.core.policy import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
+from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
 from shardd.core.refs import Change, Mover, OtherRef, family_at, family_of, space_ref
 from shardd.core.roles import Rights
 from shardd.core.tenancy import Tenancy

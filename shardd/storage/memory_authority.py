@@ -12,7 +12,8 @@ from shardd.core.lease import Transition, change, observe
 from shardd.core.limits import Limits
 from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept, Candidate, Decision, decide
+from shardd.core.policy import Accept, Decision, decide
+from shardd.core.push_facts import Candidate
 from shardd.core.refs import space_ref
 from shardd.core.roles import FileAccess, Rights
 from shardd.core.tenancy import Tenancy

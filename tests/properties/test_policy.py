@@ -14,7 +14,8 @@ from shardd.core.codec import genesis
 from shardd.core.event import Draft, Head
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept, Candidate, ChangeFacts, Decision, PushFacts, Reject, Relation, SpaceFacts, decide
+from shardd.core.policy import Accept, Decision, Reject, decide
+from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import Change, NotesRef, OtherRef, SpaceRef, space_ref
 from shardd.core.roles import Role
 from shardd.core.tenancy import Ended, Lease, Tenancy, Waiter
