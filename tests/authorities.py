@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,3 +70,16 @@ def commits(
     """Events of `actor` chained onto `head`, as a pusher would bring them."""
     batch = encode_batch(events or drafts(actor, count), head, epoch=epoch)
     return [Candidate(oid, raw) for oid, raw in batch]
+
+
+def loosen(path: Path) -> Path:
+    """Unpack all objects of a bare repo, for tests that damage one of them; its path."""
+    packs = list((path / "objects" / "pack").glob("pack-*.pack"))
+    for pack in packs:
+        for part in pack.parent.glob(f"{pack.stem}.*"):
+            part.rename(path / part.name)
+        with (path / pack.name).open("rb") as file:
+            subprocess.run(["git", "-C", str(path), "unpack-objects", "-q"], stdin=file, check=True)
+        for part in path.glob(f"{pack.stem}.*"):
+            part.unlink()
+    return path

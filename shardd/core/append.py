@@ -83,6 +83,16 @@ def encode_batch(
     return found
 
 
+def no_such_space(label: str) -> Rejected:
+    return Rejected(
+        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
+    )
+
+
+def exists_already(label: str) -> Rejected:
+    return Rejected("exists", f"the space {label} exists already")
+
+
 def _same(draft: Draft, event: Event) -> bool:
     return (
         draft.type == event.type

@@ -143,7 +143,7 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
     if lease is None and facts.take_lease:
         if facts.epoch is not None:
             raise StaleEpoch(Stale.OVER, label, space.tenancy.epoch, facts.epoch)
-        return change(space.tenancy, Momentary(principal), facts.now, label=label).after.epoch
+        return change(space.tenancy, Momentary(principal), space.now, label=label).after.epoch
     if lease is None and facts.unleased:
         return space.tenancy.epoch
     if lease is None or lease.holder != principal:
@@ -151,7 +151,7 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
             Turn(
                 space=label,
                 principal=principal,
-                now=facts.now,
+                now=space.now,
                 lease=lease,
                 ended=space.tenancy.ended,
                 may_append=role >= Role.APPEND,

@@ -54,7 +54,7 @@ def claimed_ids(commits: Iterable[Candidate]) -> list[str]:
 class SpaceFacts:
     """What is known of the space that a change is for.
 
-    head: None if nobody created the space; tenancy: as observed at PushFacts.now
+    head: None if nobody created the space; tenancy: as observed at `now`, in milliseconds of the space's lease clock
     relation, commits: of the pushed commit, oldest first, the head excluded
     oversized: where the relation is TOO_LARGE, the commit that is
     known_ids: those of the pushed Event-Ids that the space already has, and where
@@ -63,6 +63,7 @@ class SpaceFacts:
 
     head: Head | None
     tenancy: Tenancy
+    now: int
     frozen: str | None = None
     relation: Relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
@@ -92,7 +93,7 @@ class ChangeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PushFacts:
-    """A whole push. now: milliseconds of the lease clock; epoch, take_lease: what its push options ask for.
+    """A whole push. epoch, take_lease: what its push options ask for.
 
     malformed: the first of its options that is ours and says nothing that we know, as it was written
     unleased: the pusher may write the repo's files anyway, and needs no lease while nobody holds one
@@ -100,7 +101,6 @@ class PushFacts:
 
     repo: str
     principal: str | None
-    now: int
     changes: Sequence[ChangeFacts]
     epoch: int | None = None
     take_lease: bool = False

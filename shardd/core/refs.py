@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
+from functools import cached_property
 from hashlib import sha256
 from typing import ClassVar, TypeAlias
 
@@ -273,17 +274,15 @@ def refspecs(spaces: Iterable[str], me: str) -> Iterator[str]:
                 yield each.fetched.format(space=space, me=me)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
-    """One ref to be moved from `old` to `new` by compare-and-swap; None where it is to be created, or deleted.
-
-    parsed: what the ref stands for, told once
-    """
+    """One ref to be moved from `old` to `new` by compare-and-swap; None where it is to be created, or deleted."""
 
     ref: str
     old: str | None
     new: str | None
-    parsed: Ref = field(init=False, compare=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parsed", classify(self.ref))
+    @cached_property
+    def parsed(self) -> Ref:
+        """What the ref stands for, told once."""
+        return classify(self.ref)

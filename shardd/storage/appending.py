@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
-from shardd.core.codec import decode_event
-from shardd.core.event import Draft, Event
+from shardd.core.codec import decode_event, genesis_oid
+from shardd.core.event import Draft, Event, Head
 from shardd.core.policy import Reject
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import space_ref
@@ -35,7 +35,7 @@ def append_drafts(
         standing = held.standing(space)
         head = standing.head
         if head is not None:
-            places = place.index.find(place.repository, space, head.oid, [draft.id for draft in drafts])
+            places = held.find(space, head, [draft.id for draft in drafts])
             known = {
                 id: decode_event(place.repository.commit(at.oid), oid=at.oid, parent_seq=at.seq - 1)
                 for id, at in places.items()
@@ -47,7 +47,8 @@ def append_drafts(
         if not drafts:
             return []
         if head is None:
-            head = held.create(space) if create else authority.existing(space)
+            # A space begins by the same move of its ref as its first events: a refused append begins none.
+            head = Head(0, genesis_oid(space)) if create else authority.existing(space)
         lease = standing.tenancy.lease
         mine = None
         if lease is not None and lease.holder == pusher.principal and (epoch is not None or not lease.fenced):
@@ -57,7 +58,7 @@ def append_drafts(
             mine = held.next_epoch(space)
         batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
-        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease)
+        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create)
         if isinstance(decision, Reject):
             raise decision.error()
         return list(decision.events[space_ref(space)])

@@ -4,27 +4,33 @@
 once `change` has answered "epoch N, head H", no event of an earlier epoch is appended any more, and the head stays H
 until the holder of N moves it; once `append` has accepted, the events are durable and every later reader sees them.
 
-`EmbeddedAuthority` keeps it with one lock per space (storage/locks.py), the git ref as the head, and SQLite for the
-leases. The order of writes carries the promise:
+`EmbeddedAuthority` keeps it with one lock per space (storage/locks.py), the git ref as the head, and one file per space
+for the leases (storage/leases.py). The order of writes carries the promise:
 
-- a lease change is committed to SQLite first, which decides it, and then published in the journal ref, before the call
-  answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the very same
-  bytes before it does anything else, and the head cannot have moved meanwhile.
+- a lease change is stored in that file, which decides it, while git holds the journal ref, and then published there,
+  before the call answers. A crash between the two leaves a journal that lags; the next holder of the lock publishes the
+  very same bytes before it does anything else, and the head cannot have moved meanwhile. If git fails in between, and
+  nothing was published, the store is put back: the answer is no.
 - a push moves its refs last, after all that it needs is on disk. What its refusal would have left behind (objects) is
-  garbage that nothing names. The lease of a push that takes one for itself alone is stored before, and its journal
-  entry moves together with the log: a crash there costs an epoch, never an event.
-- where SQLite and the journal disagree in any other way (a lost or restored database, a restored repo), both are
+  garbage that nothing names. The lease of a push that takes one for itself alone is stored like any other, and its
+  journal entry moves together with the log: a crash there costs an epoch, never an event.
+- a move of a log also verifies the journal of its space, and a move of a journal the log, in one transaction of git: so
+  an old epoch is fenced off by git itself, should a lock fail.
+- whatever the last holder of a lock did not bring to its end is finished and synced first (storage/intents.py), so that
+  nothing is answered from what may yet be lost.
+- where the file and the journal disagree in any other way (a lost or restored file, a restored repo), both are
   believed in what they forbid: leases from before are over, and epochs go on above either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
@@ -34,15 +40,17 @@ from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Decision, decide
 from shardd.core.push_facts import Candidate
-from shardd.core.refs import Change, lease_ref, space_ref
+from shardd.core.refs import Change, SpaceRef, lease_ref, space_ref
 from shardd.core.roles import Rights
 from shardd.core.tenancy import Ended, Lease, Tenancy
-from shardd.errors import BadEvent, Corrupt, Misuse, Rejected
+from shardd.errors import BadEvent, Corrupt, Misuse, Unavailable
+from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
 from shardd.storage.index import EventIndex
+from shardd.storage.kept import KeptPacks, gather
 from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.locks import HEAD, locked
+from shardd.storage.locks import HEAD, Lock, locked
 from shardd.storage.repository import Repository, first_parent
 from shardd.storage.seams import Point, reached
 
@@ -82,16 +90,6 @@ class Authority(Protocol):
         ...
 
 
-def no_such_space(label: str) -> Rejected:
-    return Rejected(
-        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
-    )
-
-
-def exists_already(label: str) -> Rejected:
-    return Rejected("exists", f"the space {label} exists already")
-
-
 class EmbeddedAuthority:
     """The authority over one bare repo, in as many processes as like to have one.
 
@@ -107,11 +105,11 @@ class EmbeddedAuthority:
         limits: Limits | None = None,
         source: TimeSource | None = None,
     ) -> None:
-        index = EventIndex(repository.state / "index.db")
+        index = EventIndex(repository.state / "index")
         limits = limits or Limits()
         self.place = Place(repository=repository, index=index, label=label, rights=rights, limits=limits)
         self._source = source or SystemTime()
-        self._store = LeaseStore(repository.state / "authority.db")
+        self.leases = LeaseStore(repository.state)
 
     def head(self, space: str) -> Head | None:
         place = self.place
@@ -127,8 +125,9 @@ class EmbeddedAuthority:
 
     def standing(self, space: str) -> Standing:
         """How things stand just now, without a lock: for showing, and for a first look at a push."""
-        record = self._store.load(check_space(space)) or Record(Tenancy(space))
-        now = read(self._source, self._store.mark()).time
+        stored, mark = self.leases.look(check_space(space))
+        record = stored or Record(Tenancy(space))
+        now = read(self._source, mark).time
         tenancy = observe(record.tenancy, now)
         if tenancy.lease != record.tenancy.lease:
             # An expiry that somebody is told of must be stored first, so that no clock can take it back.
@@ -138,17 +137,17 @@ class EmbeddedAuthority:
 
     def held_by(self, principal: str) -> list[str]:
         """The spaces whose lease the principal holds."""
-        now = read(self._source, self._store.mark()).time
-        leases = [observe(tenancy, now).lease for tenancy in self._store.tenancies()]
-        return sorted(lease.space for lease in leases if lease is not None and lease.holder == principal)
+        found = []
+        for space in self.leases.spaces():
+            record, mark = self.leases.look(space)
+            lease = record and observe(record.tenancy, read(self._source, mark).time).lease
+            if lease and lease.holder == principal:
+                found.append(space)
+        return found
 
-    def clock(self) -> Mark:
-        """What the lease clock says."""
-        return read(self._source, self._store.mark())
-
-    def agrees(self, space: str, published: str | None) -> bool:
-        """Whether the journal that is published is what is remembered."""
-        return published == (self._store.load(space) or Record(Tenancy(space))).journal
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Some of `ids` that the space has, and where, as far as the index knows: for a first look at a push."""
+        return self.place.index.peek(self.place.repository, space, head, ids)
 
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
@@ -187,12 +186,28 @@ class EmbeddedAuthority:
         also: further locks to take, for refs that belong to no space; creating: a space may be created meanwhile
         """
         names = [check_space(space) for space in spaces]
-        extra = [*also, HEAD] if creating else also
+        wanted = [*names, *also, HEAD] if creating else [*names, *also]
+        repository = self.place.repository
         reached(Point.BEFORE_LOCK)
-        with locked(self.place.repository.locks, [*names, *extra]) as descriptors:
+        with self._locked(set(wanted)) as locks, KeptPacks(repository.path, [lock.name for lock in locks]) as kept:
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._store, self._source, names, descriptors)
+            yield Held(self, self._source, names, locks, kept)
+        if kept.wrote:
+            gather(repository.path, repository.locks)
         reached(Point.BEFORE_ANSWER)
+
+    @contextmanager
+    def _locked(self, names: set[str]) -> Iterator[list[Lock]]:
+        """These locks, and those of the moves that their last holders left half done; which then are finished."""
+        repository = self.place.repository
+        while True:
+            with locked(repository.locks, names) as locks:
+                more = intents.others(locks)
+                if not more:
+                    intents.settle(repository, locks)
+                    yield locks
+                    return
+            names = names | more
 
     def entry(self, space: str, oid: str, raw: bytes) -> Entry:
         """What a commit of the journal says, or Corrupt."""
@@ -203,30 +218,46 @@ class EmbeddedAuthority:
             raise Corrupt(f"{lease_ref(space)} in {path}, commit {oid[:12]}: {error.message}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An epoch that begins: what is to be remembered, how its journal moves, and where the log stands meanwhile."""
+
+    record: Record
+    mark: Mark
+    journal: Change
+    head: str
+
+
 class Held:
     """Locked spaces. On entry each is brought into order: expiry stored, journal complete."""
 
     def __init__(
         self,
         authority: EmbeddedAuthority,
-        store: LeaseStore,
         source: TimeSource,
         spaces: Sequence[str],
-        descriptors: Sequence[int],
+        locks: Sequence[Lock],
+        kept: KeptPacks,
     ) -> None:
         self._repository = authority.place.repository
         self._authority = authority
-        self._store = store
+        self._store = authority.leases
         self._source = source
-        self._descriptors = descriptors
+        self._locks = locks
+        self._kept = kept
         self._records: dict[str, Record] = {}
+        self._marks: dict[str, Mark | None] = {}
         for space in spaces:
             self._records[space] = self._settle(space)
 
     def standing(self, space: str) -> Standing:
         record = self._records[space]
-        now = self._clock().time
+        now = self._clock(space).time
         return Standing(space, self._authority.head(space), observe(record.tenancy, now), record.frozen, now)
+
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Those of `ids` that the space has up to its head, and where."""
+        return self._authority.place.index.find(self._repository, space, head, ids)
 
     def refs(self, space: str) -> dict[str, str]:
         """Where the log and the journal of its leases stand."""
@@ -239,11 +270,11 @@ class Held:
 
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._authority.existing(space)
-        mark = self._clock()
+        mark = self._clock(space)
         reached(Point.BEFORE_DECIDE)
         outcome = change(self._records[space].tenancy, transition, mark.time, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._move(self._remember(space, outcome, head, mark))
+        self._move([], [self._remember(space, outcome, head, mark)])
         return Changed.of(outcome, head)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
@@ -254,8 +285,8 @@ class Held:
             raise exists_already(self._label(space))
         raw = genesis(space, seq=seq)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
-        self._begin(space, oid)
+        self._kept.write([raw])
+        self._show(space, None, oid)
         return Head(seq, oid)
 
     def take_over(
@@ -267,7 +298,7 @@ class Held:
         options: Options,
         *,
         create: bool,
-        publish: Callable[[], None],
+        publish: Callable[[KeptPacks], None],
     ) -> Decision:
         """Move the head from the genesis `beginning` to the tip of a log that is imported whole, if the rules accept.
 
@@ -279,16 +310,12 @@ class Held:
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            publish()
-            if standing.head is None:
-                self._begin(space, tip)
-            else:
-                move = Change(space_ref(space), beginning.oid, tip)
-                self._move([*self._take(decision, pusher.principal or ""), move])
+            publish(self._kept)
+            self._show(space, standing.head, tip, self._take(decision, pusher.principal or "", beginning))
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
-        self._save(replace(self._records[space], frozen=message), self._clock())
+        self._save(replace(self._records[space], frozen=message), self._clock(space))
 
     def next_epoch(self, space: str) -> int:
         """The epoch that the next tenure will have."""
@@ -303,60 +330,65 @@ class Held:
         epoch: int | None,
         *,
         take_lease: bool = False,
+        create: bool = False,
     ) -> Decision:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
 
         take_lease: take the lease for this append alone, if it is free
+        create: begin the space by the same move if nobody has (needs `creating`); `expected` is its genesis then
         """
         place = self._authority.place
         standing = self.standing(space)
-        oid = standing.head.oid if standing.head else ""
-        known = partial(place.index.find, self._repository, space, oid)
+        before = standing.head
+        known = partial(self.find, space, expected) if before else None
         options = Options(epoch, take_lease)
-        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options)
+        facts = append_facts(place, pusher, standing, expected, commits, known=known, options=options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
         if isinstance(decision, Accept):
-            self._repository.write_commits(commit.raw for commit in commits)
-            move = Change(space_ref(space), expected.oid, commits[-1].oid)
-            self._move([*self._take(decision, pusher.principal or ""), move])
+            beginning = [] if before else [genesis(space)]
+            self._kept.write([*beginning, *(commit.raw for commit in commits)])
+            self._show(space, before, commits[-1].oid, self._take(decision, pusher.principal or "", expected))
         return decision
 
     def move(self, moves: Sequence[Change], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
-        self._repository.sync_push(moves, [event.oid for events in accepted.events.values() for event in events])
-        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
-        self._move([*self._take(accepted, principal), *moves])
+        self._repository.secure(self._kept, moves, [e.oid for events in accepted.events.values() for e in events])
+        self._move(moves, self._take(accepted, principal))
 
-    def _take(self, accepted: Accept, principal: str) -> list[Change]:
-        """Take and release the leases that what was accepted takes for itself alone; what their journals move by."""
-        mark = self._clock()
-        taken: list[tuple[str, Outcome, Head]] = []
+    def _take(self, accepted: Accept, principal: str, head: Head | None = None) -> list[_Step | None]:
+        """The leases that what was accepted takes for itself alone, taken and released.
+
+        head: where the space stands, or is begun
+        """
+        taken: list[tuple[str, Outcome, Head, Mark]] = []
         for space in accepted.momentary:
+            mark = self._clock(space)
             tenancy = self._records[space].tenancy
             outcome = change(tenancy, Momentary(principal), mark.time, label=self._label(space))
-            taken.append((space, outcome, self._authority.existing(space)))
-        return [move for space, outcome, head in taken for move in self._remember(space, outcome, head, mark)]
+            taken.append((space, outcome, head or self._authority.existing(space), mark))
+        return [self._remember(*each) for each in taken]
 
     def _settle(self, space: str) -> Record:
-        record = self._store.load(space) or Record(Tenancy(space))
-        self._records[space] = record
+        stored, self._marks[space] = self._store.look(space)
+        self._records[space] = record = stored or Record(Tenancy(space))
         published = self._repository.read_ref(lease_ref(space))
-        mark = self._clock()
+        mark = self._clock(space)
         if published != record.journal:
             self._reconcile(space, record, published, mark)
             record = self._records[space]
         tenancy = observe(record.tenancy, mark.time)
-        stored = self._store.mark()
-        if tenancy != record.tenancy or stored is None or stored.boot != mark.boot:
+        noted = self._marks[space]
+        if tenancy != record.tenancy or noted is None or noted.boot != mark.boot:
             self._save(replace(record, tenancy=tenancy), mark)
         return self._records[space]
 
     def _reconcile(self, space: str, record: Record, published: str | None, mark: Mark) -> None:
         """Journal and store disagree: publish what a crash kept back, or begin anew above both."""
-        if record.journal is not None and record.entry is not None and self._leads_to(record.entry, published):
-            self._repository.write_commits([record.entry])
+        kept_back = self._entries(record.entry, published) if record.journal and record.entry else None
+        if kept_back:
+            self._kept.write(kept_back)
             self._move([Change(lease_ref(space), published, record.journal)])
             return
         known = 0
@@ -370,48 +402,74 @@ class Held:
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         outcome = change(over, Restored(over.epoch), mark.time, label=self._label(space))
-        self._move(self._remember(space, outcome, head, mark))
+        self._move([], [self._remember(space, outcome, head, mark)])
 
-    def _leads_to(self, entry: bytes, published: str | None) -> bool:
-        """Whether publishing `entry` only adds to the journal that is published, and all of it is still here."""
+    def _entries(self, entry: bytes, published: str | None) -> list[bytes] | None:
+        """The entries that lead from the journal that is published to `entry`; None if none do, or one is gone."""
+        found = [entry]
         parent = first_parent(entry)
         while parent is not None and parent != published and self._repository.has(parent):
-            parent = first_parent(self._repository.commit(parent))
-        return parent == published
+            found.append(self._repository.commit(parent))
+            parent = first_parent(found[-1])
+        return found if parent == published else None
 
-    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> list[Change]:
-        """Store the outcome, which decides it. If an epoch began: the move that is to publish it."""
+    def _remember(self, space: str, outcome: Outcome, head: Head, mark: Mark) -> _Step | None:
+        """Store the outcome, if it begins no epoch; else what is to be stored and published together."""
         record = self._records[space]
         if outcome.tenure is None:
             if outcome.after != record.tenancy:
                 self._save(replace(record, tenancy=outcome.after), mark)
-            return []
+            return None
         raw = encode_entry(entry_of(outcome.tenure, head), parent=record.journal)
         oid = commit_oid(raw)
-        self._repository.write_commits([raw])
-        self._save(replace(record, tenancy=outcome.after, journal=oid, entry=raw), mark)
-        return [Change(lease_ref(space), record.journal, oid)]
+        self._kept.write([raw])
+        after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
+        return _Step(after, mark, Change(lease_ref(space), record.journal, oid), head.oid)
 
-    def _begin(self, space: str, oid: str) -> None:
-        """Show a space that did not exist."""
+    def _show(self, space: str, before: Head | None, oid: str, steps: Iterable[_Step | None] = ()) -> None:
+        """Move a space to `oid`, which begins it if there was none `before`. steps: epochs that begin with it"""
         ref = space_ref(space)
-        checked_out = (self._repository.read_ref("HEAD") or "").removeprefix("ref: ")
-        if not checked_out or self._repository.read_ref(checked_out) is None:
-            # A clone checks out what HEAD names: the first space. Before it exists: a crash then leaves a HEAD that
-            # still names nothing, and the next space takes it over.
-            self._repository.point_head(ref)
-        self._move([Change(ref, None, oid)])
+        if before is None:
+            self._repository.lend_head(ref)
+        self._move([Change(ref, before.oid if before else None, oid)], steps)
 
-    def _move(self, moves: Sequence[Change]) -> None:
-        if moves:
-            self._repository.move_refs(moves, locks=self._descriptors)
+    def _move(self, moves: Sequence[Change], steps: Iterable[_Step | None] = ()) -> None:
+        """Store and publish the epochs that begin, and move the refs: all or none."""
+        taken = [step for step in steps if step is not None]
+        # Git moves them in this order: no event is ever seen without the epoch that it belongs to.
+        moving = [*(step.journal for step in taken), *moves]
+        if not moving:
+            return
+        if not all(lock.is_named() for lock in self._locks):
+            raise Unavailable("a lock file was replaced while it was held", "leave `shardd/locks` in the repo alone")
+        verified: dict[str, str | None] = {space_ref(step.record.tenancy.space): step.head for step in taken}
+        for move in moves:
+            if isinstance(ref := move.parsed, SpaceRef):
+                verified[lease_ref(ref.space)] = self._records[ref.space].journal
+        for move in moving:
+            verified.pop(move.ref, None)
+        before = [(step, self._store.load(step.record.tenancy.space)) for step in taken]
+
+        def decided() -> None:
+            for step in taken:
+                self._save(step.record, step.mark)
+
+        with intents.noted(self._locks, moving):
+            try:
+                self._repository.move_refs(moving, locks=self._locks, verified=verified, decided=decided)
+            except Unavailable:
+                if all(self._repository.read_ref(move.ref) == move.old for move in moving):
+                    for step, record in before:
+                        self._save(record or Record(Tenancy(step.record.tenancy.space)), step.mark)
+                raise
 
     def _save(self, record: Record, mark: Mark) -> None:
         self._store.save(record, mark)
         self._records[record.tenancy.space] = record
+        self._marks[record.tenancy.space] = mark
 
-    def _clock(self) -> Mark:
-        return read(self._source, self._store.mark())
+    def _clock(self, space: str) -> Mark:
+        return read(self._source, self._marks[space])
 
     def _label(self, space: str) -> str:
         return f"{self._authority.place.label}/{space}"

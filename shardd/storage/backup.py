@@ -2,7 +2,7 @@
 
     DEST/BACKUP             says what this is; a folder without it is no backup
     DEST/files/             access.toml, config.toml, keys/, host_keys/ … as they are: as secret as the server itself
-    DEST/repos/REPO.git     plain bare repos that take no pushes, and in shardd/authority.db their leases
+    DEST/repos/REPO.git     plain bare repos that take no pushes, and in shardd/leases/ their leases
 
 The copy is git's own: `git fsck`, `git log` and `git clone` work on it. Each run fetches only what is new. A space's
 log and the journal of its leases are read together, under the space's lock, which is held for just that; the commits
@@ -199,10 +199,10 @@ def _shrunk(repo: str, what: str) -> Corrupt:
 
 
 def _save_leases(copy: Repository, records: list[Record]) -> None:
-    store = LeaseStore(copy.state / "authority.db")
+    store = LeaseStore(copy.state)
     for record in records:
         if store.load(record.tenancy.space) != record:
-            store.save(record, read(SystemTime(), store.mark()))
+            store.save(record, read(SystemTime(), store.mark(record.tenancy.space)))
 
 
 def _copy_plain_refs(origin: Repository, copy: Repository) -> None:
@@ -232,9 +232,7 @@ def _bring(source: Path, draft: Path, made: str) -> Brought:
             head = copy.read_ref("HEAD")
             if head is not None and head.startswith("ref: "):
                 origin.point_head(head.removeprefix("ref: "))
-            database = copy.state / "authority.db"
-            if database.exists():
-                write_atomic(origin.state / "authority.db", database.read_bytes())
+            LeaseStore(copy.state).copy_to(LeaseStore(origin.state))
             for space in (ref.removeprefix(SPACES) for ref in refs if ref.startswith(SPACES)):
                 brought.epochs[f"{repo}/{space}"] = authority.change(space, Restored(floor)).epoch
     return brought

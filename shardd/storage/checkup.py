@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from shardd.core.refs import LEASES, SPACES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
-from shardd.errors import SharddError
+from shardd.core.refs import LEASES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
+from shardd.errors import SharddError, Unavailable
+from shardd.storage import aside, kept
 from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.clock import SystemTime
-from shardd.storage.doctor import Finding, leftovers
+from shardd.storage.clock import SystemTime, read
+from shardd.storage.doctor import OLD, Finding, leftovers
 from shardd.storage.facts import plain_patterns, plainly
 from shardd.storage.locks import locked
 from shardd.storage.repository import Repository, hardened
+
+_LITTER = (
+    *("shardd/index/.*", "shardd/leases/.*"),  # ours, half written
+    *("objects/tmp_*", "objects/??/tmp_obj_*"),  # git's
+    *("objects/pack/tmp*", "objects/pack/.tmp-*", "objects/pack/pack-*.lock"),  # git's and dulwich's
+)
+_GITS_KEEP = re.compile(r"(?:receive|fetch)-pack (\d+) on (\S+)\s*\Z")
 
 _DRIFT = 60_000  # milliseconds between the lease clock and the wall clock that nobody minds
 
@@ -27,14 +37,12 @@ def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None 
     yield from _configuration(repository, hardened(authority.place.limits, hooks=hooks))
     yield from _refs(authority)
     yield from _leases(authority)
-    problem = authority.place.index.problem(repository)
-    if problem is not None:
-        where = str(repository.state / "index.db")
-        yield Finding("warning", where, problem, "remove it: it is made anew", authority.place.index.reset)
+    yield from _indexes(authority)
     yield from _locks(repository)
     path = repository.path
-    for pattern in ("objects/tmp_*", "objects/pack/tmp_*", "objects/??/tmp_obj_*", "objects/pack/.tmp-*"):
+    for pattern in _LITTER:
         yield from leftovers(path.glob(pattern), now)
+    yield from _packs(repository, now)
     for name in ("info/grafts", "shallow", "objects/info/alternates"):
         if (path / name).exists():
             said = "makes git see another history than what is stored here"
@@ -81,36 +89,99 @@ def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
         yield Finding("warning", where, what, f"git -C {repository.path} symbolic-ref HEAD {to}", mend)
 
 
-def _leases(authority: EmbeddedAuthority) -> Iterator[Finding]:
+def _indexes(authority: EmbeddedAuthority) -> Iterator[Finding]:
     repository = authority.place.repository
-    where = str(repository.state / "authority.db")
-    try:
-        ahead = authority.clock().time - SystemTime().wall()
-        for ref in repository.refs_below(SPACES):
-            space = ref.removeprefix(SPACES)
-            published = repository.read_ref(lease_ref(space))
-            for _ in authority.history(space):
-                pass  # Corrupt where an entry does not read
-            if authority.agrees(space, published):
-                continue
-            with locked(repository.locks, [space]):  # a lease call may have been on its way
-                agreed = authority.agrees(space, repository.read_ref(lease_ref(space)))
-            if not agreed:
-                what = f"{LEASES}{space} and the leases do not agree: a crash came between"
-                mend = partial(_settle, authority, space)
-                yield Finding("warning", where, what, "the next lease call settles it", mend)
-    except SharddError as error:
-        yield Finding("broken", where, error.message, error.remedy)
-        return
+    index = authority.place.index
+    for space in repository.spaces():
+        problem = index.problem(repository, space)
+        if problem is not None:
+            with locked(repository.locks, [space]):  # what a killed process left half done is nothing to worry about
+                problem = index.problem(repository, space, mending=True)
+        if problem is not None:
+            mend = partial(_reset_index, authority, space)
+            yield Finding("warning", str(index.path(space)), problem, "remove it: it is made anew", mend)
+    old = repository.state / "index.db"
+    if old.exists():
+        said = "is of an earlier shardd, and used no more"
+        yield Finding("warning", str(old), said, "remove it", partial(old.unlink, missing_ok=True))
+
+
+def _reset_index(authority: EmbeddedAuthority, space: str) -> None:
+    with locked(authority.place.repository.locks, [space]):
+        authority.place.index.reset(space)
+
+
+def _leases(authority: EmbeddedAuthority) -> Iterator[Finding]:
+    for space in authority.place.repository.spaces():
+        try:
+            yield from _leases_of(authority, space)
+        except SharddError as error:
+            yield Finding("broken", str(authority.leases.path(space)), error.message, error.remedy)
+
+
+def _leases_of(authority: EmbeddedAuthority, space: str) -> Iterator[Finding]:
+    repository = authority.place.repository
+    where = str(authority.leases.path(space))
+    ahead = read(SystemTime(), authority.leases.mark(space)).time - SystemTime().wall()
+    published = repository.read_ref(lease_ref(space))
+    for _ in authority.history(space):
+        pass  # Corrupt where an entry does not read
+    if published != _remembered(authority, space):
+        with locked(repository.locks, [space]):  # a lease call may have been on its way
+            agreed = repository.read_ref(lease_ref(space)) == _remembered(authority, space)
+        if not agreed:
+            what = f"{LEASES}{space} and the leases do not agree: a crash came between"
+            mend = partial(_settle, authority, space)
+            yield Finding("warning", where, what, "the next lease call settles it", mend)
     if abs(ahead) > _DRIFT:
         what = f"the lease clock is {abs(ahead) // 1000} s {'ahead of' if ahead > 0 else 'behind'} the wall clock"
         said = "nothing: leases are measured on a clock of their own, which nobody sets; check the time of this machine"
         yield Finding("warning", where, what, said)
 
 
+def _remembered(authority: EmbeddedAuthority, space: str) -> str | None:
+    """The newest entry of the journal, as the leases know it."""
+    record = authority.leases.load(space)
+    return None if record is None else record.journal
+
+
 def _settle(authority: EmbeddedAuthority, space: str) -> None:
     with authority.hold([space]):
         pass  # brought into order on entry
+
+
+def _packs(repository: Repository, now: float) -> Iterator[Finding]:
+    """What killed processes left of packs that were on their way."""
+    path = repository.path
+    killed = "was left behind by a process that was killed"
+    for folder in aside.folders(repository.state):
+        if aside.clear(folder, remove=False):
+            yield Finding("warning", str(folder), killed, "remove it", partial(aside.clear, folder))
+    for keep, locks in kept.keeps(path):
+        if _unlocked(repository, locks, keep.exists):
+            mend = partial(_unlocked, repository, locks, partial(kept.discard, keep))
+            yield Finding("warning", str(keep), killed, "the next append removes it; or mend it here", mend)
+    for keep in (path / "objects/pack").glob("pack-*.keep"):
+        with contextlib.suppress(OSError):
+            said = _GITS_KEEP.match(keep.read_text(errors="replace"))
+            here = said is not None and said[2] == socket.gethostname() and not Path(f"/proc/{said[1]}").exists()
+            if here and now - keep.stat().st_mtime > OLD:
+                yield Finding("warning", str(keep), killed, "remove it", partial(keep.unlink, missing_ok=True))
+    for pack in (path / "objects/pack").glob("pack-*.pack"):
+        if not pack.with_suffix(".idx").exists() and not pack.with_suffix(".keep").exists():
+            with contextlib.suppress(FileNotFoundError):
+                if now - pack.stat().st_mtime > OLD:
+                    what = "has no index: it was never complete, or its index was lost"
+                    yield Finding("warning", str(pack), what, f"git index-pack {pack}; remove it if that fails")
+
+
+def _unlocked(repository: Repository, locks: frozenset[str], act: Callable[[], object]) -> bool:
+    """Act under one of these locks, which prove that whoever held them all is gone; whether that came to anything."""
+    try:
+        with locked(repository.locks, sorted(locks)[:1], patience=0):
+            return act() is not False
+    except Unavailable:
+        return False
 
 
 def _locks(repository: Repository) -> Iterator[Finding]:

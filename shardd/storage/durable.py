@@ -30,6 +30,16 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | No
         file.write(data)
 
 
+def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that is not there yet, and fsync it. Its name is not synced, and a reader may see a part of it."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(handle, mode)
+        os.fsync(handle)
+
+
 @contextlib.contextmanager
 def written_whole(path: Path, *, mode: int = 0o600, prefix: str | None = None) -> Iterator[IO[bytes]]:
     """A file to write, which replaces `path` when the block ends, and vanishes if it fails; see write_atomic."""
@@ -45,6 +55,13 @@ def written_whole(path: Path, *, mode: int = 0o600, prefix: str | None = None) -
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+    sync_directories([path.parent])
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Make a file that another program wrote replace `path`: fsync, rename, fsync of the directory."""
+    sync_files([draft])
+    draft.replace(path)
     sync_directories([path.parent])
 
 

@@ -12,7 +12,7 @@ from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.storage import hooks
 from shardd.storage.durable import sync_directories, sync_files
 from shardd.storage.git import Git
-from shardd.storage.repository import STATE, Repository, create_bare, hardened
+from shardd.storage.repository import STATE, create_bare, hardened
 from shardd.version import VERSION
 
 _HOOKS = f"{STATE}/hooks/{VERSION}"
@@ -60,8 +60,6 @@ def _harden(path: Path) -> None:
         hooks.install(path / STATE / "hooks", site=hooks.EMBEDDED_SITE)
         for name, value in hardened(Limits(), hooks=_HOOKS).items():
             _configure(git, name, value, folder)
-        with Repository(path) as repository:
-            repository.write_empty_tree()
         # A configuration that a power failure empties names no hooks, and lets every push in.
         sync_files([path / "config"])
         sync_directories([path, path / STATE])

@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Protocol
 
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
@@ -49,6 +50,16 @@ class Standing:
     tenancy: Tenancy
     frozen: str | None
     now: int
+
+
+class Ground(Protocol):
+    """Where one stands who asks about spaces: under their locks, where answers hold, or without, for a first look."""
+
+    def standing(self, space: str) -> Standing: ...
+
+    def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
+        """Those of `ids` that the space has up to `head`, and where. Without the lock some may be left out."""
+        ...
 
 
 LOCAL = "local"
@@ -93,17 +104,14 @@ def gather(
     pusher: Pusher,
     changes: Sequence[Change],
     options: Options,
-    standing: Callable[[str], Standing],
+    ground: Ground,
 ) -> PushFacts:
-    """The facts of a push. standing: how a space stands, looked up with or without its lock."""
+    """The facts of a push, as things stand on `ground`."""
     plain = plain_patterns(place) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
-    standings: dict[str, Standing] = {}
-    gathered = [_change(place, pusher, change, standing, standings, plain) for change in changes]
-    now = max((s.now for s in standings.values()), default=0)
+    gathered = [_change(place, pusher, change, ground, plain) for change in changes]
     return PushFacts(
         repo=place.label,
         principal=pusher.principal,
-        now=now,
         changes=gathered,
         epoch=options.epoch,
         take_lease=options.take_lease,
@@ -120,17 +128,21 @@ def append_facts(
     expected: Head,
     commits: Sequence[Candidate],
     *,
-    known: Callable[[list[str]], Mapping[str, Head]],
+    known: Callable[[list[str]], Mapping[str, Head]] | None,
     options: Options,
+    create: bool = False,
 ) -> PushFacts:
     """The facts of an append to one space whose commits are at hand, oldest first, and need not be stored yet.
 
-    known: finds those of some Event-Ids that the space has; Misuse if there is no commit
+    known: finds those of some Event-Ids that the space has, None if it has none; Misuse if there is no commit
+    create: a space that does not exist may be begun by it
     """
+    if standing.head is None and create:
+        standing = replace(standing, head=Head(0, genesis_oid(standing.space)))
     if not commits:
         raise Misuse("an append without events")
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
-    found = known(claimed_ids(commits)) if relation is Relation.EXTENDS else {}
+    found = known(claimed_ids(commits)) if known and relation is Relation.EXTENDS else {}
     change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
     return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), options)
 
@@ -164,7 +176,6 @@ def _one_space(
     return PushFacts(
         repo=terms.label,
         principal=pusher.principal,
-        now=standing.now,
         changes=[
             ChangeFacts(
                 change=change,
@@ -186,8 +197,7 @@ def _change(
     place: Place,
     pusher: Pusher,
     change: Change,
-    standing: Callable[[str], Standing],
-    standings: dict[str, Standing],
+    ground: Ground,
     plain: Sequence[str],
 ) -> ChangeFacts:
     ref = change.parsed
@@ -202,9 +212,8 @@ def _change(
     facts = None
     commit = fast_forward = False
     if family.mover is Mover.HOLDER and ref.space is not None and not symbolic:
-        standings[ref.space] = standing(ref.space)
         # Who may not append is told so whatever was pushed: nothing of it is read.
-        facts = _space(place, standings[ref.space], change, look=role >= family.role)
+        facts = _space(place, ground, ref.space, change, look=role >= family.role)
     elif family.mover is Mover.OWNER and change.new is not None and not symbolic:
         commit = place.repository.is_commit(change.new)
         fast_forward = commit and current is not None and place.repository.git.is_ancestor(current, change.new)
@@ -221,7 +230,8 @@ def _change(
     )
 
 
-def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> SpaceFacts:
+def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:
+    standing = ground.standing(space)
     relation = Relation.EXTENDS
     commits: Sequence[Candidate] = ()
     known: Mapping[str, Head] = {}
@@ -232,7 +242,7 @@ def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> S
         except TooLarge as error:
             return replace(space_facts(standing, Relation.TOO_LARGE, (), {}), oversized=error)
         if relation is Relation.EXTENDS:
-            known = place.index.find(place.repository, standing.space, head.oid, claimed_ids(commits))
+            known = ground.find(space, head, claimed_ids(commits))
     return space_facts(standing, relation, commits, known)
 
 
@@ -243,6 +253,7 @@ def space_facts(
     return SpaceFacts(
         head=standing.head,
         tenancy=standing.tenancy,
+        now=standing.now,
         frozen=standing.frozen,
         relation=relation,
         commits=commits,

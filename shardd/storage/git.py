@@ -6,12 +6,13 @@ about a push in progress (the quarantine) is passed on explicitly.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -20,8 +21,18 @@ from shardd.core.limits import TooLarge
 from shardd.core.names import is_oid
 from shardd.core.refs import Change
 from shardd.errors import Corrupt, SharddError, Unavailable
+from shardd.storage.reflocks import MARK
 
 OLDEST = (2, 36)
+_PATIENT = {
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "core.filesRefLockTimeout",
+    "GIT_CONFIG_VALUE_0": "5000",
+    "GIT_CONFIG_KEY_1": "core.packedRefsTimeout",
+    "GIT_CONFIG_VALUE_1": "5000",
+}
+"""Milliseconds to wait for a ref that another git has locked; by itself git waits 100."""
+
 _BUFFER = 256 * 1024  # bytes read from a git at a time
 
 
@@ -116,13 +127,51 @@ class Git:
     def related(self, one: str, other: str) -> bool:
         return self.ask("merge-base", one, other)
 
-    def move_refs(self, moves: Iterable[Change], *, pass_fds: Sequence[int] = ()) -> None:
+    def move_refs(
+        self,
+        moves: Iterable[Change],
+        *,
+        verified: Mapping[str, str | None] | None = None,
+        pass_fds: Sequence[int] = (),
+        decided: Callable[[], None] | None = None,
+    ) -> None:
         """All of the moves or, if one ref is not where its move expects it, none. Synced as core.fsync says.
 
+        Unavailable says only that git failed: killed, it may have moved all of them, or some.
+        verified: refs besides, and where each must stand, None for nowhere
         pass_fds: descriptors of the locks, which a child that outlives us must keep held
+        decided: called when git holds all the refs and has found them where they are expected; where it raises, nothing
+        moves
         """
-        lines = "".join(_update_line(move) for move in moves)
-        self.run("update-ref", "--stdin", "-z", stdin=f"start\0{lines}prepare\0commit\0".encode(), pass_fds=pass_fds)
+        lines = [_verify_line(ref, oid) for ref, oid in (verified or {}).items()]
+        lines += [_update_line(move) for move in moves]
+        with subprocess.Popen(
+            [executable(), "update-ref", "--stdin", "-z"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment | _PATIENT,
+            pass_fds=tuple(pass_fds),
+            umask=MARK,
+        ) as child:
+            if child.stdin is None or child.stdout is None or child.stderr is None:
+                raise SharddError("pipes to git are missing")
+            # Git lets go of the refs when its input ends without a commit: so it does when we are killed.
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(f"start\0{''.join(lines)}prepare\0".encode())
+                child.stdin.flush()
+            if b"prepare: ok\n" in (child.stdout.readline(), child.stdout.readline()):
+                if decided is not None:
+                    decided()
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.write(b"commit\0")
+                    child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            said = child.stderr.read().decode(errors="replace").strip()
+        if child.returncode != 0:
+            said = said or f"exit status {child.returncode}"
+            raise Unavailable(f"git update-ref failed on {self.path}: {said}", "run `shardd doctor`")
 
     def commits(
         self, tip: str, *, after: str | None = None, newest: int | None = None, largest: int | None = None
@@ -200,8 +249,17 @@ def _update_line(move: Change) -> str:
     width = len(move.old or move.new or "")
     zero = "0" * width
     for oid in (move.old, move.new):
-        if oid is not None and not is_oid(oid):
-            raise SharddError(f"{oid!r} is not an object id")
+        _check_oid(oid)
     if move.new is None:
         return f"delete {move.ref}\0{move.old or zero}\0"
     return f"update {move.ref}\0{move.new}\0{move.old or zero}\0"
+
+
+def _verify_line(ref: str, oid: str | None) -> str:
+    _check_oid(oid)
+    return f"verify {ref}\0{oid or ''}\0"  # empty: the ref must not exist
+
+
+def _check_oid(oid: str | None) -> None:
+    if oid is not None and not is_oid(oid):
+        raise SharddError(f"{oid!r} is not an object id")

@@ -96,7 +96,7 @@ class GitLog(DraftingLog):
         if oid is None:
             return None
         with Repository(self._git_dir) as repository:
-            return reading.head_at(repository, oid)
+            return reading.head_at(repository, space, oid)
 
     def _events(self, space: str, oid: str, after: int | None) -> Iterator[Event]:
         with Repository(self._git_dir) as repository:

@@ -7,7 +7,7 @@ twice: before the log is read, so that a refusal does not come after an hour of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from shardd.core.event import Head
 from shardd.core.importing import Imported, Placed, chain, twice
@@ -16,6 +16,7 @@ from shardd.core.policy import Reject, decide
 from shardd.errors import BadEvent, SharddError, Unavailable
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Options, Pusher, import_facts
+from shardd.storage.index_file import Row
 from shardd.storage.packs import PackWriter
 from shardd.storage.seen import SeenIds, Twice
 
@@ -44,7 +45,7 @@ def import_events(
     commits = chain(space, events, keep_gaps=keep_gaps, limits=place.limits)
     if dry_run:
         return measure(commits)
-    with SeenIds() as seen, PackWriter(place.repository.path) as packs:
+    with SeenIds() as seen, PackWriter(place.repository) as packs:
         packs.empty_tree()
         first = last = None
         count = -1
@@ -59,11 +60,16 @@ def import_events(
             # Its end may be where the line was cut, and not the end of the log.
             raise Unavailable("whoever sent the log has left before its end was acknowledged", "send it again")
         head = Head(last.seq, last.oid)
-        with authority.hold([space], creating=create) as held:
+        with ExitStack() as stack:
+            index = None
+            with suppress(SharddError):  # it can be made again from the log
+                index = stack.enter_context(place.index.draft(space, head, map(Row._make, seen.rows())))
+            held = stack.enter_context(authority.hold([space], creating=create))
             beginning = Head(first.seq, first.oid)
             _refuse(held.take_over(space, beginning, last.oid, pusher, options, create=create, publish=packs.publish))
-        with suppress(SharddError):  # it is in the log; the index can be made again from there
-            place.index.adopt(space, head, seen.rows())
+            if index is not None:
+                with suppress(SharddError):  # the log is there
+                    index.install()
     return Imported(count, head)
 
 

@@ -1,231 +1,259 @@
 """Which Event-Ids a space has, and the sequence number of its head: derived from the log, so never trusted over it.
 
-An accepted commit need not carry its number, so the number of a head is a count from the last one that does; and
-`duplicate-event` asks for an id among millions. Both are kept in a small SQLite file per repo that is brought up to a
-head before it answers, by reading just the commits since. It is rebuilt when it is missing, belongs to another history,
-or was written before the last boot: it is not synced, so only a crash of the machine itself can have torn it.
+`duplicate-event` asks for an id among millions, and an accepted commit need not carry its number. Each space has an
+index of its own in two files (storage/index_file.py), which only the holder of the space's lock writes, and only
+forward: before it answers, it is brought along the log up to the head that stands under the lock. It is made anew where
+that is proven to be needed: it is missing, does not read, or stands at a commit that the log does not contain.
+
+Without the lock nothing is written, and nothing waited for. The head's number is then read from the log itself; the
+index is asked where the log says none, and may know nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-from shardd.core.codec import decode_event, decode_genesis
+from shardd.core.codec import decode_genesis, skim
 from shardd.core.event import Head
 from shardd.core.refs import space_ref
 from shardd.errors import BadEvent, Corrupt, Unavailable
-from shardd.storage.clock import SystemTime
-from shardd.storage.repository import Repository, first_parent
-
-_VERSION = 1
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS head (space TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE IF NOT EXISTS event (
-        space TEXT, id TEXT, seq INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY (space, id)
-    ) WITHOUT ROWID""",
-    f"PRAGMA user_version = {_VERSION}",
+from shardd.storage import reading
+from shardd.storage.durable import writing
+from shardd.storage.index_file import (
+    Row,
+    Tail,
+    Unusable,
+    build,
+    grow,
+    install,
+    opened,
+    rows_of,
+    stands_at,
+    tail_rows,
 )
-_LOOKUP = 500  # ids in one query, below SQLite's limit on parameters
-_PART = 2_000  # commits in one transaction
+from shardd.storage.repository import NEAR, Repository, first_parent
 
-T = TypeVar("T")
+log = logging.getLogger("shardd.index")
+
+FOLD = 512
+"""From so many events on, what has come is put into the database: one round of syncs for all of them."""
+
+_PART = 2_000  # events kept in memory at once while a long way is caught up
+_PATIENCE = 30.0  # seconds, for whoever looks into the database with other tools
+_FOLDING = 1.0  # seconds that a fold waits for readers; it can be done another time
 
 
 class EventIndex:
-    """The index of one repo, in the file `path`. Several processes may use it at once."""
+    """The indexes of the spaces of one repo, in `folder`. Several processes may use them at once."""
 
-    def __init__(self, path: Path, *, boot: str | None = None) -> None:
-        self._path = path
-        self._boot = SystemTime().boot() if boot is None else boot
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, space: str) -> Path:
+        """The database of a space."""
+        return self._folder / f"{space}.db"
 
     def head(self, repository: Repository, space: str, oid: str) -> Head:
-        """The number of the commit `oid`, which is the head of `space`."""
-        return self._ask(lambda connection: self._catch_up(connection, repository, space, oid))
+        """The number of the commit `oid`, which is or was the head of `space`. Needs no lock."""
+        return reading.head_at(repository, space, oid, known=_Glimpse(self.path(space), self._tail(space)))
 
-    def find(self, repository: Repository, space: str, oid: str, ids: Iterable[str]) -> dict[str, Head]:
-        """Those of `ids` that the space has up to its head `oid`, and where."""
+    def peek(self, repository: Repository, space: str, head: Head, ids: Sequence[str]) -> dict[str, Head]:
+        """One of `ids` that the space has up to `head`, the first one if the index knows it. Needs no lock."""
+        found = _Glimpse(self.path(space), self._tail(space)).places(ids)
+        known = [(id, found[id]) for id in ids if id in found and found[id].seq <= head.seq]
+        for id, at in known[:NEAR]:
+            # The index may be of another history than this head: a restore by hand.
+            if repository.has(at.oid) and repository.git.is_ancestor(at.oid, head.oid):
+                return {id: at}
+        return {}
+
+    def find(self, repository: Repository, space: str, head: Head, ids: Iterable[str]) -> dict[str, Head]:
+        """Those of `ids` that the space has up to its head, and where. Under the space's lock."""
         wanted = list(ids)
+        if not wanted:
+            return {}
+        try:
+            return self._settled(repository, space, head, wanted)
+        except Unusable as why:
+            log.info("the index of %s in %s is made anew: %s", space, repository.path, why)
+        with self.draft(space, head, self._rows(repository, space, head.oid, None)) as draft:
+            draft.install()
+        try:
+            return self._settled(repository, space, head, wanted)
+        except Unusable as why:
+            raise Unavailable(f"the index {self.path(space)} cannot be used: {why}", "run `shardd doctor`") from None
 
-        def look(connection: sqlite3.Connection) -> dict[str, Head]:
-            self._catch_up(connection, repository, space, oid)
-            found: dict[str, Head] = {}
-            for start in range(0, len(wanted), _LOOKUP):
-                part = wanted[start : start + _LOOKUP]
-                marks = ",".join("?" * len(part))
-                rows = connection.execute(
-                    f"SELECT id, seq, oid FROM event WHERE space = ? AND id IN ({marks})",  # noqa: S608
-                    (space, *part),
-                )
-                found.update({row[0]: Head(row[1], row[2]) for row in rows})
-            return found
+    @contextmanager
+    def draft(self, space: str, head: Head, rows: Iterable[Row]) -> Iterator[Draft]:
+        """A new index, of all events up to `head`, that nobody sees."""
+        with writing(self._folder):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{space}.", dir=self._folder)
+            os.close(handle)
+        draft = Draft(Path(name), self.path(space), self._tail(space))
+        try:
+            build(draft.file, head, rows)
+            yield draft
+        except sqlite3.Error as error:
+            raise Unavailable(f"the index {self.path(space)} cannot be made: {error}", "run `shardd doctor`") from None
+        finally:
+            draft.file.unlink(missing_ok=True)
 
-        return self._ask(look)
+    def problem(self, repository: Repository, space: str, *, mending: bool = False) -> str | None:
+        """What is wrong with the index of a space, if anything is: damaged, or of another history than the repo's.
 
-    def adopt(self, space: str, head: Head, rows: Iterable[tuple[str, int, str]]) -> None:
-        """Take over what a whole new log has: (id, seq, oid) of each event up to `head`. See `_catch_up` for parts."""
-
-        def store(connection: sqlite3.Connection) -> None:
-            at = self._at(connection, space)
-            while at is not None:
-                at = self._forget(connection, space, at)
-            steps = iter(rows)
-            while part := list(islice(steps, _PART)):
-                with _transaction(connection):
-                    connection.executemany("REPLACE INTO event VALUES (?, ?, ?, ?)", [(space, *row) for row in part])
-            with _transaction(connection):
-                connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, head.seq, head.oid))
-
-        self._ask(store)
-
-    def problem(self, repository: Repository) -> str | None:
-        """What is wrong with the file, if anything is: damaged, or of another history than the repo's refs."""
-        if not self._path.exists():
+        mending: take back first what a killed process left half done; under the space's lock
+        """
+        if not self.path(space).exists():
             return None
         try:
-            with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30.0)) as connection:
+            with opened(self.path(space), patience=_PATIENCE, write=mending) as connection:
                 (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if said != "ok":
                     return f"is damaged: {said}"
-                known = connection.execute("SELECT space, seq, oid FROM head").fetchall()
-                for space, seq, oid in known:
-                    tip = repository.read_ref(space_ref(space))
-                    if tip is None or not repository.is_commit(oid) or not repository.git.is_ancestor(oid, tip):
-                        return f"knows a head of {space} that is none: seq {seq}, {oid[:12]}"
-                    row = connection.execute("SELECT max(seq) FROM event WHERE space = ?", (space,)).fetchone()
-                    if row[0] is not None and row[0] != seq:
-                        return f"has {space} at seq {seq}, and events up to seq {row[0]}"
-        except sqlite3.OperationalError as error:
-            return None if "no such table" in str(error) else f"cannot be read: {error}"
-        except sqlite3.DatabaseError as error:
+                at = stands_at(connection)
+                (newest,) = connection.execute("SELECT max(seq) FROM event").fetchone()
+        except (sqlite3.Error, Unusable) as error:
             return f"is damaged: {error}"
+        tip = repository.read_ref(space_ref(space))
+        if tip is None or not repository.is_commit(at.oid) or not repository.git.is_ancestor(at.oid, tip):
+            return f"knows a head of {space} that is none: seq {at.seq}, {at.oid[:12]}"
+        if newest is not None and newest != at.seq:
+            return f"has {space} at seq {at.seq}, and events up to seq {newest}"
         return None
 
-    def reset(self) -> None:
-        """Remove the file; the next question makes it anew."""
-        # The journal goes first: it would be rolled back into the new file.
-        for name in (f"{self._path.name}-journal", self._path.name):
-            self._path.with_name(name).unlink(missing_ok=True)
+    def reset(self, space: str) -> None:
+        """Remove the index of a space, under its lock; the next question there makes it anew."""
+        path = self.path(space)
+        for name in (path, path.with_name(f"{path.name}-journal"), self._tail(space)):
+            name.unlink(missing_ok=True)
 
-    def _catch_up(self, connection: sqlite3.Connection, repository: Repository, space: str, oid: str) -> Head:
-        at = self._at(connection, space)
-        anew = False
-        while at is None or at.oid != oid:
-            if at is not None and (anew or not repository.has(at.oid)):
-                at = self._forget(connection, space, at)
-                continue
-            steps = self._read(repository, space, oid, at)
-            # A part at a time: the file is shared by all spaces, and a long log must not keep the others waiting.
-            while part := list(islice(steps, _PART)):
-                reached, met = self._note(connection, space, at, part)
-                if not met:
-                    break  # somebody else is at it too
-                at = reached
-            else:
-                # Read to its end, and not there: what was indexed is no part of this history (a restore, a repair).
-                anew = at is not None and at.oid != oid
-                continue
-            at = self._at(connection, space)
-        return at
+    def _settled(self, repository: Repository, space: str, head: Head, wanted: list[str]) -> dict[str, Head]:
+        """Catch up and look up, as one; Unusable if the index has to be made anew first."""
+        try:
+            try:
+                return self._ask(repository, space, head, wanted, fold=True)
+            except _Held:
+                return self._ask(repository, space, head, wanted, fold=False)
+        except sqlite3.Error as error:
+            if _is_busy(error):
+                raise Unavailable(
+                    f"the index {self.path(space)} is locked", "look for a program that has it open on the server"
+                ) from None
+            raise Unusable(str(error)) from None
 
-    def _read(self, repository: Repository, space: str, oid: str, at: Head | None) -> Iterator[tuple[Head, str | None]]:
-        """Each commit after `at` up to `oid` and its Event-Id; ends early where the chain does not go on from `at`."""
+    def _ask(self, repository: Repository, space: str, head: Head, wanted: list[str], *, fold: bool) -> dict[str, Head]:
+        if not self.path(space).is_file():
+            raise Unusable("there is none")
+        with opened(self.path(space), patience=_PATIENCE, write=True) as connection:
+            tail = Tail(self._tail(space), stands_at(connection))
+            before = len(tail.rows)
+            if tail.head != head:
+                steps = self._rows(repository, space, head.oid, tail.head)
+                while part := list(islice(steps, _PART)):
+                    tail.append(part)
+                if tail.head != head:
+                    raise Unusable(f"it stands at {tail.head.oid[:12]}, which is not in the log")
+            found = rows_of(connection, wanted)
+            found.update({id: tail.rows[id] for id in wanted if id in tail.rows})
+            # Not at each append once readers were in the way, but at each such number of them.
+            if fold and len(tail.rows) // FOLD > before // FOLD:
+                self._fold(connection, tail)
+        return found
+
+    def _fold(self, connection: sqlite3.Connection, tail: Tail) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {int(_FOLDING * 1000)}")
+        try:
+            grow(connection, tail.head, (Row(id, at.seq, at.oid) for id, at in tail.rows.items()))
+        except sqlite3.OperationalError as error:
+            raise (_Held() if _is_busy(error) else error) from None
+        tail.drop()
+
+    def _rows(self, repository: Repository, space: str, oid: str, at: Head | None) -> Iterator[Row]:
+        """Each event after `at` up to `oid`; ends early where the chain does not go on from `at`."""
+        if at is not None and not repository.has(at.oid):
+            return
         for name, raw in repository.history(oid, after=at.oid if at else None):
             try:
                 if at is None:
                     at = Head(decode_genesis(raw, space), name)
-                    yield at, None
                     continue
                 if first_parent(raw) != at.oid:
                     return
-                event = decode_event(raw, oid=name, parent_seq=at.seq)
+                event = skim(raw, oid=name, parent_seq=at.seq)
             except BadEvent as error:
                 raise Corrupt(
                     f"{space} in {repository.path}, commit {name}: {error.message}", "run `shardd verify`"
                 ) from None
             at = Head(event.seq, name)
-            yield at, event.id
+            yield Row(event.id, event.seq, name)
 
-    def _note(
-        self, connection: sqlite3.Connection, space: str, before: Head | None, part: list[tuple[Head, str | None]]
-    ) -> tuple[Head, bool]:
-        """Store what was read after `before`, and where that leads; False if the index no longer stands there."""
-        with _transaction(connection):
-            if self._at(connection, space) != before:
-                return part[-1][0], False
-            connection.executemany(
-                "REPLACE INTO event VALUES (?, ?, ?, ?)",
-                [(space, id, at.seq, at.oid) for at, id in part if id is not None],
-            )
-            last = part[-1][0]
-            connection.execute("REPLACE INTO head VALUES (?, ?, ?)", (space, last.seq, last.oid))
-        return last, True
-
-    def _forget(self, connection: sqlite3.Connection, space: str, at: Head) -> Head | None:
-        """Begin the space again, unless somebody else has just done so; where it stands then."""
-        with _transaction(connection):
-            if self._at(connection, space) == at:
-                connection.execute("DELETE FROM event WHERE space = ?", (space,))
-                connection.execute("DELETE FROM head WHERE space = ?", (space,))
-            return self._at(connection, space)
-
-    @staticmethod
-    def _at(connection: sqlite3.Connection, space: str) -> Head | None:
-        row = connection.execute("SELECT seq, oid FROM head WHERE space = ?", (space,)).fetchone()
-        return None if row is None else Head(*row)
-
-    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return self._try(question)
-        except sqlite3.DatabaseError:
-            self.reset()  # it is damaged
-        try:
-            return self._try(question)
-        except sqlite3.DatabaseError as error:
-            raise Unavailable(f"the index {self._path} cannot be used: {error}", "run `shardd doctor`") from None
-
-    def _try(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with closing(self._connect()) as connection:
-                return question(connection)
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"the index {self._path} cannot be used: {error}", "run `shardd doctor`") from None
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous = OFF")
-            if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _VERSION):
-                raise sqlite3.DatabaseError("of another version")  # and made anew like a damaged one
-            with contextlib.suppress(sqlite3.OperationalError):
-                if connection.execute("SELECT id FROM boot").fetchone() == (self._boot,) and self._boot:
-                    return connection
-            with _transaction(connection):
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-                if connection.execute("SELECT id FROM boot").fetchone() != (self._boot,):
-                    for statement in ("DELETE FROM head", "DELETE FROM event", "DELETE FROM boot"):
-                        connection.execute(statement)
-                    connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _tail(self, space: str) -> Path:
+        return self._folder / f"{space}.tail"
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:  # some errors have ended it already
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+class Draft:
+    """An index that was built beside. file: where"""
+
+    def __init__(self, file: Path, path: Path, tail: Path) -> None:
+        self.file = file
+        self._path = path
+        self._tail = tail
+
+    def install(self) -> None:
+        """Make it the index of its space. Under the space's lock."""
+        install(self.file, self._path)
+        with suppress(OSError):  # it goes by itself once there is something to add
+            self._tail.unlink()
+
+
+class _Held(Exception):
+    """Somebody reads the database just now, or was stopped while reading it."""
+
+
+class _Glimpse:
+    """What can be seen of an index without its lock, and without waiting: perhaps nothing."""
+
+    def __init__(self, path: Path, tail: Path) -> None:
+        self._path = path
+        self._tail = tail
+
+    def places(self, ids: Iterable[str]) -> dict[str, Head]:
+        """Where some of these are."""
+        wanted = list(ids)
+        # The tail is read first: what is put into the database meanwhile is then found there.
+        found = {id: self._recent[id] for id in wanted if id in self._recent}
+        with suppress(sqlite3.Error, Unusable), opened(self._path, patience=0) as connection:
+            found.update(rows_of(connection, wanted))
+        return found
+
+    def seq(self, id: str, oid: str) -> int | None:
+        """The number of the commit `oid`, whose event is `id`."""
+        at = self.places([id]).get(id)
+        return at.seq if at is not None and at.oid == oid else None
+
+    def stand(self) -> Head | None:
+        """A head that the space has had."""
+        if self._recent:
+            return list(self._recent.values())[-1]
+        with suppress(sqlite3.Error, Unusable), opened(self._path, patience=0) as connection:
+            return stands_at(connection)
+        return None
+
+    @cached_property
+    def _recent(self) -> dict[str, Head]:
+        with suppress(Unusable):
+            return {row.id: Head(row.seq, row.oid) for row in tail_rows(self._tail)}
+        return {}
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,39 +1,33 @@
-"""What the embedded authority remembers, in SQLite: one row per space, and the mark of the lease clock.
+"""What the embedded authority remembers of each space: one small file, replaced whole, in `<repo>/shardd/leases/`.
 
-A rollback journal and the fullest sync: the database is small, and several processes write it (WAL before SQLite 3.51.3
-can corrupt under that); without EXTRA the unlinking of the journal, which is the commit, could be lost with the power.
-Connections are short: opened for one look or one change, closed after it.
+A file is written under its space's lock alone, and beside: a process that is stopped in the middle of it holds up its
+own space and no other, and whoever only looks is never in anybody's way. It is there before or after a change, never
+half. With it lies the mark of the space's lease clock, which needs to be in order only with the leases of that space.
+
+The first shardd kept all spaces in one database, `<repo>/shardd/authority.db`. What a space has there counts until it
+has a file; the database goes when nothing in it counts any more.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
+from shardd.core.names import is_id
 from shardd.core.tenancy import Tenancy
-from shardd.errors import Corrupt, Unavailable
+from shardd.errors import Corrupt, SharddError, Unavailable
 from shardd.storage.clock import Mark
+from shardd.storage.durable import sync_directories, writing, written_whole
 from shardd.storage.seams import Point, reached
 
+FOLDER = "leases"
+OLD = "authority.db"
 _VERSION = 1
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS space (
-        space TEXT PRIMARY KEY, tenancy BLOB NOT NULL, journal TEXT, entry BLOB, frozen TEXT
-    ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS clock (
-        one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, uptime INTEGER, time INTEGER
-    )""",
-    f"PRAGMA user_version = {_VERSION}",
-)
-
-
-_Row: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,86 +40,161 @@ class Record:
     frozen: str | None = None
 
 
-class LeaseStore:
-    """The database at `path`; made when first written. Looking at it writes nothing."""
+class _Stored(msgspec.Struct, frozen=True):
+    """The content of a file, as JSON. version: anything but ours is not read"""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    version: int
+    tenancy: Tenancy
+    journal: str | None
+    entry: bytes | None
+    frozen: str | None
+    mark: Mark
+
+
+class LeaseStore:
+    """The leases of the repo whose state folder is `state`. Looking at them writes nothing."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / FOLDER
+        self._old = _OldStore(state / OLD)
+
+    def path(self, space: str) -> Path:
+        """Where a space's leases are, or will be."""
+        return self._folder / space
 
     def load(self, space: str) -> Record | None:
         """None if nothing was ever written about the space."""
-        row = self._look("SELECT tenancy, journal, entry, frozen FROM space WHERE space = ?", space)
-        return self._record(row[0]) if row else None
+        return self.look(space)[0]
 
-    def tenancies(self) -> list[Tenancy]:
-        """Of every space that anything was ever written about."""
-        return [self._record(row).tenancy for row in self._look("SELECT tenancy, journal, entry, frozen FROM space")]
+    def mark(self, space: str) -> Mark | None:
+        """What the space's clock was last seen to say; None if nobody ever noted it."""
+        return self.look(space)[1]
 
-    def mark(self) -> Mark | None:
-        row = self._look("SELECT boot, uptime, time FROM clock")
-        return Mark(*row[0]) if row else None
+    def look(self, space: str) -> tuple[Record | None, Mark | None]:
+        """Both, of one moment."""
+        found = self._read(space)
+        if found is None and self._old.exists():
+            old = self._old.look(space)
+            # Whoever removed the database or wrote its last space meanwhile has left a file.
+            found = self._read(space)
+            if found is None:
+                return old
+        if found is None:
+            return None, None
+        return Record(found.tenancy, found.journal, found.entry, found.frozen), found.mark
+
+    def spaces(self) -> list[str]:
+        """Those that anything was ever written about."""
+        with suppress(FileNotFoundError):
+            names = {path.name for path in self._folder.iterdir() if is_id(path.name)}
+            return sorted(names.union(self._old.spaces()))
+        return self._old.spaces()
 
     def save(self, record: Record, mark: Mark) -> None:
-        """Both, in one transaction, on disk when this returns."""
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if self._version(connection) == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-            connection.execute(
-                "REPLACE INTO space VALUES (?, ?, ?, ?, ?)",
-                (
-                    record.tenancy.space,
-                    msgspec.json.encode(record.tenancy),
-                    record.journal,
-                    record.entry,
-                    record.frozen,
-                ),
-            )
-            # Two spaces may save out of the order in which they read the clock; the mark never goes back. After a
-            # reboot with the clock set back its time stays, but must be counted from this boot on, or it stands still.
-            connection.execute(
-                "INSERT INTO clock VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, "
-                "uptime = excluded.uptime, time = excluded.time WHERE excluded.time > clock.time "
-                "OR (excluded.time = clock.time AND excluded.boot <> clock.boot)",
-                (mark.boot, mark.uptime, mark.time),
-            )
-            reached(Point.BEFORE_STORE)
-            connection.execute("COMMIT")
+        """Both, on disk when this returns. To be called under the space's lock."""
+        space = record.tenancy.space
+        stored = _Stored(_VERSION, record.tenancy, record.journal, record.entry, record.frozen, mark)
+        with writing(self._folder):
+            if not self._folder.is_dir():
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                sync_directories([self._folder.parent])
+            with written_whole(self.path(space)) as file:
+                file.write(msgspec.json.encode(stored) + b"\n")
+                file.flush()
+                reached(Point.BEFORE_STORE)
         reached(Point.AFTER_STORE)
+        if self._old.exists():
+            self._retire_old()
 
-    def _look(self, query: str, *parameters: str) -> list[_Row]:
-        """The rows found. A file that is missing, or that a crash left without its tables, holds none."""
-        if not self._path.exists():
-            return []
-        with self._open() as connection:
-            if self._version(connection) == 0:
-                return []
-            return list(connection.execute(query, parameters))
+    def copy_to(self, other: LeaseStore) -> None:
+        """Make the other one remember what this one does. To be called where nobody else writes there."""
+        for space in self.spaces():
+            record, mark = self.look(space)
+            if record is not None and mark is not None:
+                other.save(record, mark)
 
-    def _record(self, row: _Row) -> Record:
-        tenancy, journal, entry, frozen = row
+    def _read(self, space: str) -> _Stored | None:
+        path = self.path(space)
         try:
-            return Record(msgspec.json.decode(tenancy, type=Tenancy), journal, entry, frozen)
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be read: {error.strerror or error}", "run `shardd doctor`") from None
+        try:
+            version = msgspec.json.decode(raw, type=_Version).version
+            if version > _VERSION:
+                raise Corrupt(f"{path} was written by a newer shardd", "install that version")
+            found = msgspec.json.decode(raw, type=_Stored)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Corrupt(f"{path} cannot be read: {error}", _mend(space)) from None
+        if found.tenancy.space != space:
+            raise Corrupt(f"{path} is about {found.tenancy.space}", _mend(space))
+        return found
+
+    def _retire_old(self) -> None:
+        with suppress(SharddError, OSError):  # only tidied up: what counts is stored
+            if all(self.path(space).exists() for space in self._old.spaces()):
+                self._old.path.unlink(missing_ok=True)
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+_Row: TypeAlias = tuple[Any, ...]
+
+
+class _OldStore:
+    """The database of the first shardd. Nobody writes it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def spaces(self) -> list[str]:
+        return sorted(space for (space,) in self._rows("SELECT space FROM space"))
+
+    def look(self, space: str) -> tuple[Record | None, Mark | None]:
+        rows = self._rows("SELECT tenancy, journal, entry, frozen FROM space WHERE space = ?", space)
+        marks = self._rows("SELECT boot, uptime, time FROM clock")
+        mark = Mark(*marks[0]) if marks else None
+        if not rows:
+            return None, mark
+        tenancy, journal, entry, frozen = rows[0]
+        try:
+            return Record(msgspec.json.decode(tenancy, type=Tenancy), journal, entry, frozen), mark
         except msgspec.DecodeError as error:
-            raise Corrupt(f"{self._path} holds a lease that does not read: {error}", _MEND) from None
+            raise Corrupt(f"{self.path} holds a lease that does not read: {error}", _MEND_OLD) from None
 
-    def _version(self, connection: sqlite3.Connection) -> int:
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > _VERSION:
-            raise Corrupt(f"{self._path} was written by a newer shardd", "install that version")
-        return version
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _rows(self, query: str, *parameters: str) -> list[_Row]:
+        """The rows found. A file that is gone, or that a crash left without its tables, holds none."""
+        if not self.path.exists():
+            return []
         try:
-            with closing(sqlite3.connect(self._path, timeout=30.0, isolation_level=None)) as connection:
-                connection.execute("PRAGMA synchronous = EXTRA")
-                yield connection
+            # Not opened read-only: what a killed process left half done is first taken back.
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)) as it:
+                version = it.execute("PRAGMA user_version").fetchone()[0]
+                if version > 1:
+                    raise Corrupt(f"{self.path} was written by a newer shardd", "install that version")
+                return list(it.execute(query, parameters)) if version else []
         except sqlite3.OperationalError as error:
-            raise Unavailable(f"the leases in {self._path} cannot be used: {error}", "run `shardd doctor`") from None
+            if not self.path.exists():
+                return []
+            raise Unavailable(f"the leases in {self.path} cannot be used: {error}", "run `shardd doctor`") from None
         except sqlite3.DatabaseError as error:
-            raise Corrupt(f"the leases in {self._path} cannot be read: {error}", _MEND) from None
+            raise Corrupt(f"the leases in {self.path} cannot be read: {error}", _MEND_OLD) from None
 
 
-_MEND = "move the file away: every lease ends, and epochs go on from refs/leases; frozen spaces must be frozen again"
+def _mend(space: str) -> str:
+    return (
+        f"move the file away: the lease of {space} ends, and epochs go on from refs/leases/{space}; "
+        "if the space was frozen, it must be frozen again"
+    )
+
+
+_MEND_OLD = (
+    "move the file away: every lease in it ends, and epochs go on from refs/leases; frozen spaces must be frozen again"
+)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from shardd.core.append import exists_already, no_such_space
 from shardd.core.event import Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
 from shardd.core.lease import Transition, change, observe
@@ -17,7 +18,7 @@ from shardd.core.push_facts import Candidate
 from shardd.core.refs import space_ref
 from shardd.core.roles import FileAccess, Rights
 from shardd.core.tenancy import Tenancy
-from shardd.storage.authority import Changed, exists_already, no_such_space
+from shardd.storage.authority import Changed
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Pusher, Standing, Terms, append_facts
 from shardd.storage.memory import MemorySpace

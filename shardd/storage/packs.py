@@ -1,42 +1,35 @@
-"""Writing many objects: packs in a quarantine beside the repo's own, which then move in all together.
+"""Writing many objects: packs that are made aside (storage/aside.py), and then move in all together.
 
-Nothing sees them before, and what a killed process leaves behind is a folder `objects/tmp_objdir-…`, which git itself
-removes as litter (git-prune(1)). Packs are of a bounded size, so memory is too. git makes each pack's index, and so
-has read every object, before it is taken in.
+Nothing sees them before. Packs are of a bounded size, so memory is too. git makes each pack's index, and so has read
+every object, before it is taken in.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import struct
-import tempfile
-import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 
-from dulwich.object_format import SHA1
-from dulwich.objects import Commit, Tree
-from dulwich.pack import pack_object_header
-
-from shardd.storage.durable import sync_directories
+from shardd.storage.aside import aside
 from shardd.storage.git import Git
+from shardd.storage.kept import KeptPacks
+from shardd.storage.packfile import Kind, entry, stream
+from shardd.storage.repository import Repository
 
-PREFIX = "tmp_objdir-shardd-"
 _MOST = 50_000
 _LARGEST = 32 * 1024 * 1024
 
 
 class PackWriter:
-    """Takes objects for the bare repo at `path`; a context that leaves nothing behind unless `publish` was called."""
+    """Takes objects for a bare repo; a context that leaves nothing behind unless `publish` was called."""
 
-    def __init__(self, path: Path) -> None:
-        self._objects = path / "objects"
-        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._objects))
-        (self._folder / "pack").mkdir()
-        self._git = Git(path, quarantine={"GIT_OBJECT_DIRECTORY": str(self._folder)})
+    def __init__(self, repository: Repository) -> None:
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(aside(repository.state))
+        self._git = Git(repository.path, quarantine={"GIT_OBJECT_DIRECTORY": str(self._folder)})
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="index-pack")
+        self._stack.callback(self._worker.shutdown)
         self._indexing: Future[bytes] | None = None
+        self._made: list[str] = []
         self._pack = bytearray()
         self._count = 0
 
@@ -44,28 +37,22 @@ class PackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._worker.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
     def commit(self, raw: bytes) -> None:
-        self._add(Commit.type_num, raw)
+        self._add(Kind.COMMIT, raw)
 
     def empty_tree(self) -> None:
-        self._add(Tree.type_num, b"")
+        self._add(Kind.TREE, b"")
 
-    def publish(self) -> None:
+    def publish(self, kept: KeptPacks) -> None:
         """Move everything into the repo, on disk when this returns."""
         self._flush()
         self._wait()
-        # The index comes last: git looks for packs by their indexes.
-        found = sorted((self._folder / "pack").iterdir(), key=lambda path: path.suffix == ".idx")
-        for path in found:
-            path.rename(self._objects / "pack" / path.name)
-        sync_directories([self._objects / "pack", self._objects])
+        kept.take(self._folder / "pack", self._made)
 
-    def _add(self, kind: int, raw: bytes) -> None:
-        self._pack += pack_object_header(kind, None, len(raw), SHA1)
-        self._pack += zlib.compress(raw)
+    def _add(self, kind: Kind, raw: bytes) -> None:
+        self._pack += entry(kind, raw)
         self._count += 1
         if self._count >= _MOST or len(self._pack) >= _LARGEST:
             self._flush()
@@ -73,14 +60,13 @@ class PackWriter:
     def _flush(self) -> None:
         if not self._count:
             return
-        pack = struct.pack(">4sII", b"PACK", 2, self._count) + self._pack
-        pack += hashlib.sha1(pack, usedforsecurity=False).digest()
+        pack = stream(self._count, self._pack)
         self._pack, self._count = bytearray(), 0
         # git works on one pack while the next is filled.
         self._wait()
-        self._indexing = self._worker.submit(self._git.run, "index-pack", "--stdin", stdin=bytes(pack))
+        self._indexing = self._worker.submit(self._git.run, "index-pack", "--stdin", stdin=pack)
 
     def _wait(self) -> None:
         if self._indexing is not None:
-            self._indexing.result()
+            self._made.append(self._indexing.result().decode().split()[-1])
             self._indexing = None

@@ -2,46 +2,89 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from typing import Protocol
 
-from shardd.core.codec import decode_event, decode_genesis
+from shardd.core.codec import decode_event, decode_genesis, read_event
 from shardd.core.event import Event, Head
 from shardd.errors import BadEvent, Corrupt
 from shardd.storage.repository import NEAR, Repository, first_parent
 
-_SEQ = re.compile(rb"\n\nSeq: (-?\d{1,16})(?:\n|\Z)|\nSeq: (\d{1,16})(?:\n|\Z)")
+_CANDIDATES = 500  # commits that may name their number, looked at in one go
 
 
-def head_at(repository: Repository, oid: str) -> Head:
-    """The head that the commit `oid` is: its number counted from the last commit that names one.
+class Known(Protocol):
+    """What somebody has noted of a space. Each may know nothing."""
 
-    Corrupt if the history ends before one does (a shallow clone, or no log at all).
+    def seq(self, id: str, oid: str) -> int | None:
+        """The number of the commit `oid`, whose event is `id`."""
+        ...
+
+    def stand(self) -> Head | None:
+        """Some commit of the log, or of another one."""
+        ...
+
+
+def head_at(repository: Repository, space: str, oid: str, *, known: Known | None = None) -> Head:
+    """The head of `space` that the commit `oid` is: its number counted from the last commit whose number is known.
+
+    Corrupt if the history ends before there is one (a shallow clone, or no log at all).
     """
     steps = 0
     at: str | None = oid
     while at is not None and steps < NEAR:
         raw = repository.commit(at)
-        said = _said_seq(raw)
-        if said is not None:
-            return Head(said + steps, oid)
+        seq, id = _named(raw, at, space)
+        if seq is None and known is not None:
+            seq = known.seq(id, at)
+        if seq is not None:
+            return Head(seq + steps, oid)
         at = first_parent(raw)
         steps += 1
-    # A long stretch of commits without numbers: git finds the last numbered one faster.
-    found = repository.git.run("log", "-1", "--first-parent", "--format=%H", "--grep=^Seq: ", oid).decode().strip()
-    said = _said_seq(repository.commit(found)) if found else None
-    if said is None:
+    return _far_head(repository, space, oid, known.stand() if known is not None else None)
+
+
+def _far_head(repository: Repository, space: str, oid: str, stand: Head | None) -> Head:
+    """The same by git, which is faster where a long stretch of commits has no numbers."""
+    if stand is not None and not (repository.has(stand.oid) and repository.git.is_ancestor(stand.oid, oid)):
+        stand = None
+    bounds = [] if stand is None else [f"^{stand.oid}"]
+    at, skip = stand, 0
+    # Git finds the word at the beginning of any line; only where the codec reads it does it say the number.
+    listing = ["log", "--first-parent", "--format=%H", "--grep=^Seq: ", f"--max-count={_CANDIDATES}", oid, *bounds]
+    while found := repository.git.run(*listing, f"--skip={skip}").decode().split():
+        said = ((_named(repository.commit(each), each, space)[0], each) for each in found)
+        at = next((Head(seq, each) for seq, each in said if seq is not None), at)
+        if at != stand:
+            break
+        skip += len(found)
+    if at is None:
         raise Corrupt(
             f"no commit behind {oid[:12]} is numbered", "run `git fetch --unshallow` if this is a shallow clone"
         )
-    return Head(said + int(repository.git.run("rev-list", "--count", "--first-parent", f"{found}..{oid}")), oid)
+    return Head(at.seq + int(repository.git.run("rev-list", "--count", "--first-parent", f"{at.oid}..{oid}")), oid)
+
+
+def _named(raw: bytes, oid: str, space: str) -> tuple[int | None, str]:
+    """The number that a commit names, if it does, and the id of its event."""
+    try:
+        if first_parent(raw) is None:
+            return decode_genesis(raw, space), ""
+        written = read_event(raw, oid=oid, parent_seq=0)
+    except BadEvent as error:
+        raise _no_event(oid, space, error) from None
+    return written.said_seq, written.event.id
+
+
+def _no_event(oid: str, space: str, error: BadEvent) -> Corrupt:
+    return Corrupt(f"the commit {oid[:12]} of {space} is no event: {error.message}", "run `shardd verify`")
 
 
 def events(repository: Repository, space: str, oid: str, *, after: int | None = None) -> Iterator[Event]:
     """The events up to the commit `oid`, those with seq up to `after` left out. Corrupt where one does not read."""
     if after is None:
         return _decoded(repository.history(oid), space, None)
-    head = head_at(repository, oid)
+    head = head_at(repository, space, oid)
     missing = head.seq - after
     if missing <= 0:
         return iter(())
@@ -64,15 +107,6 @@ def _decoded(commits: Iterator[tuple[str, bytes]], space: str, seq: int | None) 
                 raise BadEvent("history", "does not begin with a genesis; run `git fetch --unshallow` if it is shallow")
             event = decode_event(raw, oid=oid, parent_seq=seq)
         except BadEvent as error:
-            raise Corrupt(
-                f"the commit {oid[:12]} of {space} is no event: {error.message}", "run `shardd verify`"
-            ) from None
+            raise _no_event(oid, space, error) from None
         seq = event.seq
         yield event
-
-
-def _said_seq(raw: bytes) -> int | None:
-    """The number that a commit names. Only in its last paragraph: a body may hold such a line within its JSON."""
-    last = raw.rstrip(b"\n").rpartition(b"\n\n")
-    match = _SEQ.search(b"\n\n" + last[2] + b"\n")
-    return int(match[1] or match[2]) if match else None

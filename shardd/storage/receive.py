@@ -51,7 +51,7 @@ class Receiver:
         with Repository(self.path, quarantine=quarantine) as repository:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)
-            facts = gather(authority.place, pusher, changes, parse_options(options), authority.standing)
+            facts = gather(authority.place, pusher, changes, parse_options(options), authority)
             reached(Point.BEFORE_LOOK)
             decision = decide(facts)
             reached(Point.AFTER_LOOK)
@@ -83,7 +83,7 @@ class Receiver:
                     # Asked only now: rights may go while one waits for the locks.
                     pusher, rights = self.pusher()
                     place = replace(authority.place, rights=rights)
-                    facts = gather(place, pusher, changes, parse_options(options), held.standing)
+                    facts = gather(place, pusher, changes, parse_options(options), held)
                     reached(Point.BEFORE_DECIDE)
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dulwich.file import FileLocked
-from dulwich.object_store import DiskObjectStore
-from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 from dulwich.refs import DiskRefsContainer, Ref
 
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.names import is_id, is_oid
 from shardd.core.refs import SPACES, Change
 from shardd.errors import Corrupt, Unavailable
+from shardd.storage import reflocks
+from shardd.storage.aside import aside
 from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
 from shardd.storage.git import Git
-from shardd.storage.locks import PACKED_REFS, locked
+from shardd.storage.kept import KeptPacks
+from shardd.storage.locks import PACKED_REFS, Lock, locked
+from shardd.storage.objects import Objects
+from shardd.storage.packfile import Kind
 from shardd.storage.seams import Point, reached
 
 STATE = "shardd"
 """The folder inside a bare repo that is ours: leases, locks, index."""
 
-PACKED = 100
-"""From so many on, objects are written as one pack: one sync in place of one each."""
-
 PLAIN_REFS = "shardd.plainRefs"
 """The setting, perhaps repeated, of patterns of refs that a repo leaves to git."""
+
+_TRIES = 3  # to move refs, where git was killed at it
 
 NEAR = 64
 """Up to so many commits are read in this process; beyond, starting git pays off."""
@@ -47,9 +47,7 @@ class Repository:
         self.git = Git(path, quarantine=quarantine)
         where = (quarantine or {}).get("GIT_OBJECT_DIRECTORY")
         more = [a for a in (quarantine or {}).get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(":") if a]
-        self._objects = DiskObjectStore(
-            where or str(path / "objects"), alternates=more if where else None, fsync_object_files=True
-        )
+        self._objects = Objects(Path(where) if where else path / "objects", more if where else ())
         self._loose = [Path(folder) for folder in (where, str(path / "objects")) if folder]
         self._refs = DiskRefsContainer(str(path))
 
@@ -73,11 +71,11 @@ class Repository:
 
     def commit(self, oid: str) -> bytes:
         """The bytes of a commit; Corrupt if there is none of that name."""
-        try:
-            kind, raw = self._objects.get_raw(ObjectID(oid.encode()))
-        except KeyError:
-            raise Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`") from None
-        if kind != Commit.type_num:
+        found = self._objects.raw(oid)
+        if found is None:
+            raise Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`")
+        kind, raw = found
+        if kind != Kind.COMMIT:
             raise Corrupt(f"the object {oid} in {self.path} is not a commit", "run `git fsck`")
         return raw
 
@@ -102,65 +100,45 @@ class Repository:
         return (self.header(oid) or ("", 0))[0] == "commit"
 
     def has(self, oid: str) -> bool:
-        return ObjectID(oid.encode()) in self._objects
+        return self._objects.has(oid)
 
-    def write_commits(self, raws: Iterable[bytes]) -> None:
-        """Store commits, each synced, and the directories that name them."""
-        written = [ShaFile.from_raw_string(Commit.type_num, raw) for raw in raws]
-        with writing(self.path):
-            if len(written) >= PACKED:
-                self._write_pack(written)
-            else:
-                for each in written:
-                    self._write_loose(each)
-        self.sync_objects(each.id.decode() for each in written)
+    def secure(self, kept: KeptPacks, moves: Sequence[Change], events: Sequence[str]) -> None:
+        """Put into a pack under a keep, and on disk, all that the refs of a push are to name and git has taken in.
 
-    def write_empty_tree(self) -> None:
-        tree = Tree()
-        with writing(self.path):
-            self._write_loose(tree)
-        self.sync_objects([tree.id.decode()])
-
-    def _write_loose(self, each: ShaFile) -> None:
-        # Not by dulwich, which locks the object by a file that a killed process leaves for ever, in the way of whoever
-        # writes the same object again, and of fsck. Git knows the names of its own temporary files, and prunes them.
-        name = each.id.decode()
-        path = self.path / "objects" / name[:2] / name[2:]
-        path.parent.mkdir(exist_ok=True)
-        try:
-            os.utime(path)  # there already, and now too young to be pruned
-        except (FileNotFoundError, PermissionError):
-            write_atomic(path, each.as_legacy_object(), mode=0o444, prefix="tmp_obj_")
-
-    def _write_pack(self, written: Sequence[ShaFile]) -> None:
-        objects: list[tuple[ShaFile, str | None]] = [(each, None) for each in written]
-        try:
-            self._objects.add_objects(objects)
-        except FileLocked as locked:
-            # The pack is named after its commits, which only the holder of their space's lock can be writing.
-            Path(os.fsdecode(locked.lockfilename)).unlink()
-            self._objects.add_objects(objects)
-
-    def sync_objects(self, oids: Iterable[str]) -> None:
-        """Sync the directories in which git may have put these objects, loose or in a pack."""
-        objects = self.path / "objects"
-        with writing(objects):
-            sync_directories([*(objects / prefix for prefix in {oid[:2] for oid in oids}), objects / "pack", objects])
-
-    def sync_push(self, moves: Sequence[Change], events: Sequence[str]) -> None:
-        """Like sync_objects, for all that a push brought. events: the commits that go to spaces, each on its own."""
+        events: the commits that go to spaces. Unavailable if something has gone already: then nothing has moved yet.
+        """
         known = set(events)
-        others = [move.new for move in moves if move.new is not None and move.new not in known]
-        if others:
-            listed = self.git.run("rev-list", "--objects", "--no-object-names", *others, "--not", "--all")
-            known.update(listed.decode().split())
-        self.sync_objects(known)
+        tips = [move.new for move in moves if move.new is not None and move.new not in known]
+        others: list[str] = []
+        if tips:
+            listed = self.git.run("rev-list", "--objects", "--no-object-names", *tips, "--not", "--all")
+            others = listed.decode().split()
+        if others or len(events) > NEAR:
+            with aside(self.state) as folder:
+                wanted = "".join(f"{oid}\n" for oid in [*events, *others])
+                said = self.git.run("pack-objects", "--quiet", str(folder / "pack/pack"), stdin=wanted.encode())
+                kept.take(folder / "pack", said.decode().split())
+        else:
+            kept.write(self._pushed(oid) for oid in events)
+        self._drop_loose([*events, *others])
+
+    def _pushed(self, oid: str) -> bytes:
+        try:
+            return self.commit(oid)
+        except Corrupt as error:
+            raise Unavailable(f"what was pushed is gone: {error.message}", "push it again") from None
+
+    def _drop_loose(self, oids: Iterable[str]) -> None:
+        """As git-prune-packed(1) does, for objects that were just packed."""
+        for oid in oids:
+            with contextlib.suppress(OSError):
+                (self.path / "objects" / oid[:2] / oid[2:]).unlink()
 
     def read_ref(self, ref: str) -> str | None:
         """Where a ref stands, None if it does not exist. A symbolic ref reads as `ref: TARGET`."""
         try:
             found = self._refs.read_ref(Ref(ref.encode()))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # dulwich knows more kinds than it says
             raise Unavailable(f"{ref} in {self.path} cannot be read: {error}", "run `shardd doctor`") from None
         if found is None:
             return None
@@ -179,48 +157,79 @@ class Repository:
         lines = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", prefix).decode().splitlines()
         return dict(line.split(" ", 1) for line in lines)
 
-    def move_refs(self, moves: Sequence[Change], *, locks: Sequence[int] = ()) -> None:
+    def move_refs(
+        self,
+        moves: Sequence[Change],
+        *,
+        locks: Sequence[Lock] = (),
+        verified: Mapping[str, str | None] | None = None,
+        decided: Callable[[], None] | None = None,
+    ) -> None:
         """Move refs by compare-and-swap, all or none, and sync the directories that name them.
 
-        locks: descriptors of the space locks held; git inherits them. They prove that what still locks these refs after
-        git has waited for it was left by a killed git: it is removed, and the move tried once more. (Not before: a
-        `git gc` by hand may hold such a lock for a moment.)
+        Git may be killed, and then has moved all of the refs, some or none. What it did is looked at: the rest is moved
+        after it, and an error is raised only where a ref has stayed where it was. locks: the locks of the refs, which
+        git inherits; verified, decided: see Git.move_refs
         """
+        once = _Once(decided)
+        left = list(moves)
         with ExitStack() as stack:
             deleting = any(move.new is None for move in moves)
             if deleting and locks:
                 # A deletion locks packed-refs, of which there is one for all spaces. Taken last, and for this alone.
                 locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS]))]
-            reached(Point.BEFORE_MOVE)
-            try:
-                self.git.move_refs(moves, pass_fds=locks)
-            except Unavailable:
-                if not locks or not self._unlock_git(moves, deleting=deleting):
-                    raise
-                self.git.move_refs(moves, pass_fds=locks)
+            for _ in range(_TRIES):
+                refs = [*(verified or {}), *(move.ref for move in left)]
+                lock_files = reflocks.names(refs, head=self.read_ref("HEAD"), deleting=deleting)
+                reflocks.make_folders(self.path, refs)
+                if locks:
+                    reflocks.clear(self.path, lock_files)
+                try:
+                    self.git.move_refs(
+                        left, verified=verified, pass_fds=[lock.descriptor for lock in locks], decided=once
+                    )
+                    left = []
+                except Unavailable as error:
+                    if once.failed:
+                        raise
+                    left = [move for move in left if self.read_ref(move.ref) != move.new]
+                    blocked = reflocks.blocked(self.path, lock_files)
+                    failed = blocked or error
+                    expected = {move.ref: move.old for move in left} | dict(verified or {})
+                    if blocked or any(self.read_ref(ref) != oid for ref, oid in expected.items()):
+                        break
+                if not left:
+                    break
+            if left:
+                raise failed if len(left) == len(moves) else _half_moved(left[0].ref, failed)
             reached(Point.AFTER_MOVE)
+        self._sync_ref_folders(moves)
+
+    def _sync_ref_folders(self, moves: Sequence[Change]) -> None:
         directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}
         with writing(self.path):
             sync_directories(sorted(directories, reverse=True))
 
-    def _unlock_git(self, moves: Sequence[Change], *, deleting: bool) -> bool:
-        """Remove the lock files by which git would refuse these moves; whether there were any."""
-        names = [f"{move.ref}.lock" for move in moves]
-        if self.read_ref("HEAD") in {f"ref: {move.ref}" for move in moves}:
-            names.append("HEAD.lock")  # git locks HEAD along with the branch that it points at
-        if deleting:
-            names += ["packed-refs.lock", "packed-refs.new"]
-        found = False
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / name).unlink()
-                found = True
-        return found
+    def sync_refs(self, moves: Sequence[Change]) -> None:
+        """Sync what is seen of moves that somebody else may have carried out. What they name was on disk before."""
+        with writing(self.path):
+            sync_files([*(self.path / move.ref for move in moves), self.path / "packed-refs"])
+        self._sync_ref_folders(moves)
 
     def point_head(self, ref: str) -> None:
         """Make HEAD point at `ref`. Synced, which git-symbolic-ref(1) is not: an empty HEAD is no repository."""
         with writing(self.path):
             write_atomic(self.path / "HEAD", f"ref: {ref}\n".encode(), mode=0o644)
+
+    def lend_head(self, ref: str) -> None:
+        """Make HEAD point at `ref`, which is about to be made, unless it points at something that exists.
+
+        A clone checks out what HEAD names: the first space. It is done before that exists: a crash between leaves a
+        HEAD that still names nothing, and the next space takes it over.
+        """
+        checked_out = (self.read_ref("HEAD") or "").removeprefix("ref: ")
+        if not checked_out or self.read_ref(checked_out) is None:
+            self.point_head(ref)
 
     def chain(
         self, newest: str, stop: str | None, *, at_most: int, largest: int | None = None
@@ -249,6 +258,29 @@ class Repository:
             if whole:
                 return iter(near)
         return self.git.commits(newest, after=after)
+
+
+class _Once:
+    """Calls a function at most once, and remembers whether that failed."""
+
+    def __init__(self, function: Callable[[], None] | None) -> None:
+        self._function = function
+        self.called = False
+        self.failed = False
+
+    def __call__(self) -> None:
+        if not self.called and self._function is not None:
+            self.called = self.failed = True
+            self._function()
+            self.failed = False
+        reached(Point.BEFORE_MOVE)
+
+
+def _half_moved(ref: str, why: Unavailable) -> Unavailable:
+    return Unavailable(
+        f"the move was begun, and {ref} could not be moved yet: {why.message}",
+        "look before you try again: the next call on the space brings it to its end",
+    )
 
 
 def first_parent(raw: bytes) -> str | None:
@@ -281,7 +313,7 @@ def hardened(limits: Limits, *, hooks: str) -> dict[str, str]:
 
 
 def create_bare(path: Path, *, hooks: str, limits: Limits) -> bool:
-    """Make a hardened bare repo at `path`; its objects hold the empty tree. False if something is there already.
+    """Make a hardened bare repo at `path`. False if something is there already.
 
     It is built beside and renamed into place, so that a half-made one is never seen and two makers do not meet.
     """
@@ -292,8 +324,6 @@ def create_bare(path: Path, *, hooks: str, limits: Limits) -> bool:
         for name, value in hardened(limits, hooks=hooks).items():
             git.run("config", name, value)
         (draft / STATE).mkdir(mode=0o700)
-        with Repository(draft) as repository:
-            repository.write_empty_tree()
         sync_files([draft / "config", draft / "HEAD"])
         sync_directories([draft, draft / "objects", draft / "refs"])
         if path.exists():

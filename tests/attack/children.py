@@ -25,7 +25,9 @@ class Ending:
 class Child:
     """A forked process that runs `job(say)`; `say` reports a value, safe from whatever happens next."""
 
-    def __init__(self, job: Callable[[Callable[[object], None]], None], *, kill_at: str = "") -> None:
+    def __init__(
+        self, job: Callable[[Callable[[object], None]], None], *, kill_at: str = "", stop_at: str = ""
+    ) -> None:
         self._read, write = os.pipe()
         self.pid = os.fork()
         if self.pid:
@@ -38,12 +40,23 @@ class Child:
             os.setpgid(0, 0)
             os.close(self._read)
             seams.arm(kill_at)
+            if stop_at:
+                seams.arm(stop_at, how=signal.SIGSTOP)
             job(lambda value: _write(write, pickle.dumps(value)))
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
+
+    def stops(self) -> None:
+        """Wait until it stands still."""
+        found = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        assert found.si_code == os.CLD_STOPPED, "the child ended without coming to where it was to stop"
+
+    def goes_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self, *, group: bool = False) -> None:
         """SIGKILL. group: also to whatever it has started."""

@@ -6,10 +6,11 @@ import os
 import resource
 import shutil
 import sqlite3
-import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shardd.core.event import Head
@@ -25,10 +26,12 @@ from shardd.storage.appending import append_drafts
 from shardd.storage.embedded import prepare
 from shardd.storage.facts import Pusher
 from shardd.storage.gitlog import GitLog
+from shardd.storage.kept import KeptPacks
+from shardd.storage.leases import LeaseStore
 from shardd.storage.locks import locked
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import drafts, embedded, make_repo
+from tests.authorities import drafts, embedded, loosen, make_repo
 
 
 @pytest.fixture
@@ -143,33 +146,6 @@ def test_git_keeps_the_lock_of_a_space_when_we_die(repo: Path, tmp_path: Path, m
     assert append(repo, events)[0].seq == 3
 
 
-@pytest.mark.parametrize("count", [1, 150], ids=["loose", "packed"])
-def test_objects_that_a_killed_writer_left_half_done(repo: Path, count: int) -> None:
-    """A retry brings the very same objects, and must find no lock on them."""
-    events = drafts("alice", count)
-    twin = repo.parent / "twin.git"
-    shutil.copytree(repo, twin)
-    append(twin, events)
-    for path in twin.rglob("objects/**/*"):
-        name = repo / path.relative_to(twin)
-        if path.is_file() and not name.exists():
-            name.parent.mkdir(exist_ok=True)
-            if path.suffix in (".pack", ".idx"):
-                name.with_name(f"{name.name}.lock").touch()
-            else:
-                (name.parent / "tmp_obj_half").write_bytes(path.read_bytes()[:20])
-    assert len(append(repo, events)) == count
-    fsck(repo)
-
-
-def test_a_half_made_object_is_never_under_its_name(repo: Path) -> None:
-    append(repo, drafts("alice"))
-    objects = [path for path in repo.rglob("objects/??/*") if path.is_file()]
-    assert objects
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in objects)
-    assert not [path for path in objects if not path.name.isalnum()]
-
-
 # --- the index
 
 
@@ -201,7 +177,7 @@ def missing(path: Path) -> None:
 
 def hot_journal(path: Path) -> None:
     nonsense(path)
-    path.with_name("index.db-journal").write_bytes(os.urandom(2000))
+    path.with_name(f"{path.name}-journal").write_bytes(os.urandom(2000))
 
 
 def of_the_future(path: Path) -> None:
@@ -217,19 +193,22 @@ DAMAGE = [garbage, nonsense, truncated, torn, empty, missing, hot_journal, of_th
 def test_a_damaged_index_is_made_anew_at_once(repo: Path, damage: Callable[[Path], None]) -> None:
     one = drafts("alice")
     append(repo, one)
-    damage(repo / "shardd" / "index.db")
+    damage(repo / "shardd/index/whynot.db")
     assert append(repo, one)[0].seq == 3, "known by its id"
     assert append(repo, drafts("alice"))[0].seq == 4
 
 
 def test_an_index_that_is_behind_catches_up(repo: Path) -> None:
-    index = repo / "shardd" / "index.db"
-    old = index.read_bytes()
+    index = repo / "shardd" / "index"
+    old = repo.parent / "index"
+    shutil.copytree(index, old)
     events = drafts("alice", 5)
     append(repo, events)
-    index.write_bytes(old)
+    append(repo, drafts("alice"))
+    shutil.rmtree(index)
+    old.rename(index)
     assert append(repo, events)[-1].seq == 7
-    assert seq(repo) == 7
+    assert seq(repo) == 8
 
 
 def test_an_index_of_another_history_is_not_believed(repo: Path, tmp_path: Path) -> None:
@@ -239,7 +218,10 @@ def test_an_index_of_another_history_is_not_believed(repo: Path, tmp_path: Path)
     gone, there = drafts("alice", 3), drafts("alice", 90)
     append(twin, gone)
     append(repo, there)
-    shutil.copy(twin / "shardd" / "index.db", repo / "shardd" / "index.db")
+    with embedded(twin) as authority, authority.hold([SPACE]) as held:
+        assert len(held.find(SPACE, authority.existing(SPACE), [event.id for event in gone])) == 3
+    shutil.rmtree(repo / "shardd" / "index")
+    shutil.copytree(twin / "shardd" / "index", repo / "shardd" / "index")
     shutil.copytree(twin / "objects", repo / "objects", dirs_exist_ok=True)  # so that its head is here, and a stranger
     assert append(repo, there)[-1].seq == 92
     assert [event.seq for event in append(repo, gone)] == [93, 94, 95]
@@ -254,36 +236,11 @@ def test_an_index_that_ran_ahead_of_a_restored_log(repo: Path) -> None:
     assert [event.seq for event in append(repo, events)] == [3, 4, 5]
 
 
-def test_a_long_log_is_indexed_in_parts_that_let_others_in(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shardd.storage import index as module
-
-    events = drafts("alice", 400)
-    append(repo, events)
-    (repo / "shardd" / "index.db").unlink()
-    monkeypatch.setattr(module, "_PART", 50)
-    notes: list[int] = []
-    original = module.EventIndex._note
-
-    def noted(self, connection, space, before, part):  # type: ignore[no-untyped-def]
-        result = original(self, connection, space, before, part)
-        notes.append(len(part))
-        with sqlite3.connect(repo / "shardd" / "index.db", timeout=0, isolation_level=None) as other:
-            other.execute("BEGIN IMMEDIATE")  # free between two parts
-            other.execute("ROLLBACK")
-        other.close()
-        return result
-
-    monkeypatch.setattr(module.EventIndex, "_note", noted)
-    assert seq(repo) == 402
-    assert notes == [50] * 8 + [3]
-    assert append(repo, events)[0].seq == 3
-
-
 # --- the leases
 
 
-def test_a_lost_database_ends_leases_and_never_takes_an_epoch_back(repo: Path) -> None:
-    (repo / "shardd" / "authority.db").unlink()
+def test_a_lost_file_ends_leases_and_never_takes_an_epoch_back(repo: Path) -> None:
+    (repo / "shardd/leases/whynot").unlink()
     with embedded(repo) as authority:
         with pytest.raises(Rejected) as refused:
             append_drafts(authority, SPACE, drafts("alice"), Pusher("alice"))
@@ -295,43 +252,52 @@ def test_a_lost_database_ends_leases_and_never_takes_an_epoch_back(repo: Path) -
     assert entries[-1].tenure.previous is Ended.RESTORED
 
 
-@pytest.mark.parametrize("damage", [nonsense, garbage, torn, truncated], ids=lambda damage: damage.__name__)
-def test_a_damaged_database_refuses_everything_and_says_what_mends_it(
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def of_another_space(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"whynot", b"another"))
+
+
+@pytest.mark.parametrize(
+    "damage", [nonsense, garbage, cut_short, empty, of_another_space], ids=lambda damage: damage.__name__
+)
+def test_damaged_leases_refuse_everything_in_their_space_and_say_what_mends_it(
     repo: Path, damage: Callable[[Path], None]
 ) -> None:
-    path = repo / "shardd" / "authority.db"
+    path = repo / "shardd/leases/whynot"
     damage(path)
     with embedded(repo) as authority:
         for call in (lambda: authority.standing(SPACE), lambda: epoch_after_grant(repo)):
-            with pytest.raises(Corrupt, match="move the file away"):
+            with pytest.raises(Corrupt, match="move the file away: the lease of whynot ends"):
                 call()
+        authority.create("other")
+        assert authority.change("other", Acquire("bob")).epoch == 1
     with pytest.raises(Corrupt):
         append(repo, drafts("alice"))
-    path.rename(path.with_suffix(".damaged"))
+    path.rename(repo.parent / "damaged")
     assert epoch_after_grant(repo) == 3
 
 
-def test_a_database_that_a_crash_left_without_tables(repo: Path) -> None:
-    path = repo / "shardd" / "authority.db"
-    path.write_bytes(b"")
-    assert epoch_after_grant(repo) == 3
-
-
-def test_looking_makes_no_database(tmp_path: Path) -> None:
+def test_looking_makes_no_leases(tmp_path: Path) -> None:
     path = make_repo(tmp_path / "garden.git")
     with embedded(path) as authority:
         assert authority.standing(SPACE).head is None
-    assert not (path / "shardd" / "authority.db").exists()
+    assert not (path / "shardd" / "leases").exists()
 
 
-def test_a_database_from_a_newer_shardd_is_not_touched(repo: Path) -> None:
-    of_the_future(repo / "shardd" / "authority.db")
+def test_leases_from_a_newer_shardd_are_not_touched(repo: Path) -> None:
+    path = repo / "shardd/leases/whynot"
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+    raw = path.read_bytes()
     with pytest.raises(Corrupt, match="newer shardd"):
         epoch_after_grant(repo)
+    assert path.read_bytes() == raw
 
 
-def test_an_older_database_does_not_bring_its_lease_back(repo: Path) -> None:
-    path = repo / "shardd" / "authority.db"
+def test_an_older_file_does_not_bring_its_lease_back(repo: Path) -> None:
+    path = repo / "shardd/leases/whynot"
     old = path.read_bytes()
     assert epoch_after_grant(repo) == 3
     path.write_bytes(old)
@@ -341,12 +307,77 @@ def test_an_older_database_does_not_bring_its_lease_back(repo: Path) -> None:
     assert epoch_after_grant(repo) == 4
 
 
+# --- the database of the first shardd
+
+
+def as_the_first_shardd_kept_it(repo: Path, *spaces: str) -> Path:
+    """The leases of these spaces in its one database, and nowhere else."""
+    path = repo / "shardd" / "authority.db"
+    store = LeaseStore(repo / "shardd")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE space (space TEXT PRIMARY KEY, tenancy BLOB NOT NULL, journal TEXT, entry BLOB, frozen TEXT) "
+            "WITHOUT ROWID"
+        )
+        connection.execute("CREATE TABLE clock (one INTEGER PRIMARY KEY, boot TEXT, uptime INTEGER, time INTEGER)")
+        connection.execute("PRAGMA user_version = 1")
+        for space in spaces:
+            record, mark = store.look(space)
+            assert record is not None
+            assert mark is not None
+            row = (space, msgspec.json.encode(record.tenancy), record.journal, record.entry, record.frozen)
+            connection.execute("INSERT INTO space VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("REPLACE INTO clock VALUES (1, ?, ?, ?)", (mark.boot, mark.uptime, mark.time))
+            store.path(space).unlink()
+    return path
+
+
+def test_the_database_of_the_first_shardd_counts_until_a_space_has_a_file(repo: Path) -> None:
+    with embedded(repo) as authority:
+        authority.create("other")
+        authority.change("other", Acquire("bob"))
+        authority.freeze("other", "moving")
+    database = as_the_first_shardd_kept_it(repo, SPACE, "other")
+    with embedded(repo) as authority:
+        lease = authority.standing(SPACE).tenancy.lease
+        assert lease is not None
+        assert (lease.holder, lease.epoch) == ("alice", 2)
+        assert authority.standing("other").frozen == "moving"
+        assert authority.held_by("bob") == ["other"]
+    raw = database.read_bytes()
+    assert append(repo, drafts("alice"))[0].seq == 3
+    assert epoch_after_grant(repo) == 3
+    assert [entry.tenure.epoch for entry in history(repo)] == [1, 2, 3]
+    assert database.read_bytes() == raw, "nobody writes it any more"
+    with embedded(repo) as authority:
+        assert authority.change("other", Grant("carol", force=True)).epoch == 2
+        assert authority.standing("other").frozen == "moving"
+        assert not database.exists(), "each space in it has a file now"
+        assert authority.held_by("carol") == ["other", SPACE]
+        entries = list(authority.history("other"))
+    assert [entry.tenure.previous for entry in entries] == [Ended.FIRST, Ended.REVOKED]
+
+
+@pytest.mark.parametrize("damage", [nonsense, garbage, of_the_future], ids=lambda damage: damage.__name__)
+def test_a_damaged_database_of_the_first_shardd(repo: Path, damage: Callable[[Path], None]) -> None:
+    with embedded(repo) as authority:
+        authority.create("other")
+    database = as_the_first_shardd_kept_it(repo, SPACE)
+    damage(database)
+    with pytest.raises(Corrupt, match=r"move the file away|newer shardd"):
+        append(repo, drafts("alice"))
+    with embedded(repo) as authority:
+        assert authority.change("other", Acquire("bob")).epoch == 1, "which has a file"
+    database.unlink()
+    assert epoch_after_grant(repo) == 3
+
+
 def test_a_journal_that_lags_is_published_before_anything_else(repo: Path) -> None:
     behind = (repo / lease_ref(SPACE)).read_text()
     assert epoch_after_grant(repo) == 3
     published = (repo / lease_ref(SPACE)).read_text()
     (repo / lease_ref(SPACE)).write_text(behind)
-    (repo / "objects" / published[:2] / published[2:].strip()).unlink()
+    (loosen(repo) / "objects" / published[:2] / published[2:].strip()).unlink()
     with embedded(repo) as authority, authority.hold([SPACE]):
         pass
     assert (repo / lease_ref(SPACE)).read_text() == published
@@ -367,6 +398,7 @@ def test_a_journal_whose_past_is_gone_goes_on_above_the_store(repo: Path) -> Non
     raw = encode_entry(oldest, parent=None)
     for _ in range(3):
         newest = epoch_after_grant(repo)
+    loosen(repo)
     with embedded(repo) as authority:
         repository = authority.place.repository
         for oid, _ in list(repository.history(repository.read_ref(lease_ref(SPACE)) or ""))[1:]:
@@ -393,7 +425,7 @@ def test_a_foreign_journal_entry_above_ours_ends_our_lease(repo: Path) -> None:
         published = repository.read_ref(lease_ref(SPACE))
         tenure = Tenure(9, "dave", 1_781_517_600_000, Reason.GRANT, Ended.REVOKED)
         raw = encode_entry(entry_of(tenure, Head(2, "1" * 40)), parent=published)
-        repository.write_commits([raw])
+        KeptPacks(repo, []).write([raw])
         repository.move_refs([Change(lease_ref(SPACE), published, commit_oid(raw))])
     with pytest.raises(Rejected):
         append(repo, drafts("alice"))

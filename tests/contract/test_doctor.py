@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,14 @@ import pytest
 from shardd.cli.main import main
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess
+from shardd.storage.appending import append_drafts
+from shardd.storage.clock import Mark
+from shardd.storage.facts import Pusher
 from shardd.storage.git import Git
+from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.serverdir import ServerDir
 from shardd.version import VERSION
+from tests.authorities import drafts
 
 REPO = "repos/garden.git"
 TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -35,6 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with authority.place.repository:
         authority.create("whynot")
         authority.change("whynot", Acquire("alice"))
+        append_drafts(authority, "whynot", drafts("alice"), Pusher("alice"), epoch=None)
     return root
 
 
@@ -64,19 +72,31 @@ def replace_ref(root: Path) -> None:
     git(root, "update-ref", f"refs/replace/{head}", head)
 
 
+def leases(root: Path) -> tuple[LeaseStore, Record, Mark]:
+    store = LeaseStore(root / REPO / "shardd")
+    record, mark = store.look("whynot")
+    assert record is not None
+    assert mark is not None
+    return store, record, mark
+
+
 def behind_journal(root: Path) -> None:
-    with closing(sqlite3.connect(root / REPO / "shardd/authority.db")) as connection, connection:
-        connection.execute("UPDATE space SET journal = ?, entry = NULL", (TREE,))
+    store, record, mark = leases(root)
+    store.save(replace(record, journal=TREE, entry=None), mark)
+
+
+def torn_index(root: Path) -> None:
+    (root / REPO / "shardd/index/whynot.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096)
 
 
 def foreign_index(root: Path) -> None:
-    with closing(sqlite3.connect(root / REPO / "shardd/index.db")) as connection, connection:
+    with closing(sqlite3.connect(root / REPO / "shardd/index/whynot.db")) as connection, connection:
         connection.execute("UPDATE head SET oid = ?", (TREE,))
 
 
 def ahead(root: Path) -> None:
-    with closing(sqlite3.connect(root / REPO / "shardd/authority.db")) as connection, connection:
-        connection.execute("UPDATE clock SET time = time + 3600000")
+    store, record, mark = leases(root)
+    store.save(record, replace(mark, time=mark.time + 3_600_000))
 
 
 def touched(name: str, *, age: bool = True) -> Callable[[Path], None]:
@@ -94,6 +114,20 @@ def folder(name: str) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         (root / name / "pack").mkdir(parents=True)
         old(root / name)
+
+    return make
+
+
+def kept(text: str, *, age: bool = True) -> Callable[[Path], None]:
+    """An incomplete pack under a keep."""
+
+    def make(root: Path) -> None:
+        base = root / REPO / "objects/pack" / f"pack-{'0' * 40}"
+        base.with_suffix(".keep").write_text(f"{text}\n")
+        if text.startswith("shardd"):
+            base.with_suffix(".pack").write_bytes(b"PACK")
+        if age:
+            old(base.with_suffix(".keep"))
 
     return make
 
@@ -130,12 +164,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str, bool]] = {
     "stale lock": (touched(f"{REPO}/refs/heads/spaces/whynot.lock", age=False), "broken", "a killed git left", True),
     "packed lock": (touched(f"{REPO}/packed-refs.lock", age=False), "warning", "may have left its lock", False),
     "import": (folder(f"{REPO}/objects/tmp_objdir-shardd-x"), "warning", "left behind by a process", True),
+    "aside": (folder(f"{REPO}/shardd/aside-x"), "warning", "left behind by a process", True),
+    "dulwich": (touched(f"{REPO}/objects/pack/tmpabcdef.pack"), "warning", "left behind by a process", True),
+    "keep": (kept("shardd 1 whynot", age=False), "warning", "left behind by a process", True),
+    "git's keep": (kept(f"receive-pack 99999999 on {socket.gethostname()}"), "warning",
+                   "left behind by a process", True),
+    "no index": (touched(f"{REPO}/objects/pack/pack-{'1' * 40}.pack"), "warning", "has no index", False),
     "pack": (touched(f"{REPO}/objects/pack/tmp_pack_x"), "warning", "left behind by a process", True),
     "new repo": (folder("repos/.new-x"), "warning", "left behind by a process", True),
     "index": (foreign_index, "warning", "knows a head of whynot that is none", True),
-    "torn index": (lambda r: (r / REPO / "shardd/index.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096), "warning",
-                   "is damaged", True),
-    "torn leases": (lambda r: (r / REPO / "shardd/authority.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096),
+    "torn index": (torn_index, "warning", "is damaged", True),
+    "old index": (touched(f"{REPO}/shardd/index.db"), "warning", "is of an earlier shardd", True),
+    "half an index": (touched(f"{REPO}/shardd/index/.whynot.x"), "warning", "left behind by a process", True),
+    "half a lease": (touched(f"{REPO}/shardd/leases/.whynot.x"), "warning", "left behind by a process", True),
+    "torn leases": (lambda r: (r / REPO / "shardd/leases/whynot").write_bytes(b'{"version":1,"tenancy":'),
                     "broken", "cannot be read", False),
     "journal": (behind_journal, "warning", "do not agree", True),
     "clock": (ahead, "warning", "s ahead of the wall clock", False),

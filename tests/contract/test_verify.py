@@ -22,6 +22,7 @@ from shardd.core.roles import FileAccess
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.repository import Repository
 from shardd.storage.verify import Keys, Report, spaces_in, verify
+from tests.authorities import loosen
 
 SPACE = "whynot"
 
@@ -204,7 +205,7 @@ def test_a_shallow_clone_says_what_it_lacks(scene: Scene, tmp_path: Path) -> Non
 
 
 def loose(scene: Scene, oid: str) -> Path:
-    path = scene.path / "objects" / oid[:2] / oid[2:]
+    path = loosen(scene.path) / "objects" / oid[:2] / oid[2:]
     assert path.is_file()
     path.chmod(0o644)
     return path

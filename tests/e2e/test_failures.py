@@ -127,32 +127,28 @@ def test_hooks_that_reach_no_server_refuse(garden: Garden, alice: Actor, hooks: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["authority.db", "index.db", "locks"])
+@pytest.mark.parametrize("name", ["leases", "index", "locks"])
 def test_what_the_authority_keeps_is_damaged(garden: Garden, alice: Actor, way: str, name: str) -> None:
     kept = garden.path / "shardd" / name
     spare = alice.home / name
     kept.rename(spare)
-    if spare.is_dir():
-        kept.write_bytes(b"no folder")
-    else:
-        kept.mkdir()
+    kept.write_bytes(b"no folder")
     answer = stopped(garden, alice, way)
     assert "unavailable: " in answer.stderr or "refused: internal error" in answer.stderr
-    if spare.is_dir():
-        kept.unlink()
-    else:
-        kept.rmdir()
-        if name == "authority.db":
-            kept.write_bytes(b"no database" * 1000)
-            stopped(garden, alice, way)
-            kept.unlink()
+    kept.unlink()
     spare.rename(kept)
+    if name == "leases":
+        of_the_space = kept / garden.space
+        good = of_the_space.read_bytes()
+        of_the_space.write_bytes(b"no leases")
+        assert "corrupt: " in stopped(garden, alice, way).stderr
+        of_the_space.write_bytes(good)
     assert push(garden, alice, way).ok
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_leases_are_lost(garden: Garden, alice: Actor, bob: Actor, way: str) -> None:
-    (garden.path / "shardd" / "authority.db").unlink()
+    (garden.path / "shardd" / "leases" / garden.space).unlink()
     assert "not-holder" in stopped(garden, alice, way).stderr
     # The journal remembers the epoch, and the next one goes on from it.
     assert bob.acquire(garden) == 2

@@ -143,7 +143,7 @@ def test_a_sender_that_is_cut_off_leaves_nothing(garden: Garden, importer: Actor
     child.stdin.flush()
 
     def litter() -> bool:
-        return any(garden.path.glob("objects/tmp_objdir-*"))
+        return any(garden.path.glob("shardd/aside-*"))
 
     wait_until(litter, "the import began")
     child.send_signal(signal.SIGKILL)

@@ -137,7 +137,8 @@ def pattern(said: list[str]) -> re.Pattern[str]:
         else:
             # Spaces within a table follow from what is in it.
             parts = [re.sub(r"(?:\\ )+", r"\\ +", re.escape(part)) for part in line.split("…")]
-            lines.append(".*".join(parts) + r" *\n")
+            # How much of a lease is left depends on how long the commands before took.
+            lines.append(re.sub(r"\d+(\\ \+min\\ \+left)", r"\\d+\1", ".*".join(parts)) + r" *\n")
     return re.compile("".join(lines) + r"\Z")
 
 

@@ -49,9 +49,9 @@ def a_push(batch: list[Draft], *, tenancy: Tenancy = MINE, said: int | None = EP
         change=Change(ref, GENESIS.oid, commits[-1].oid),
         role=Role.APPEND,
         current=GENESIS.oid,
-        space=SpaceFacts(GENESIS, tenancy, commits=commits),
+        space=SpaceFacts(GENESIS, tenancy, NOON, commits=commits),
     )
-    return PushFacts(repo="garden", principal="alice", now=NOON, changes=[change])
+    return PushFacts(repo="garden", principal="alice", changes=[change])
 
 
 def with_change(facts: PushFacts, **changes: object) -> PushFacts:
@@ -223,6 +223,7 @@ SPACES = st.none() | st.builds(
     SpaceFacts,
     HEADS,
     st.sampled_from([MINE, FREE, FENCED, replace(FREE, bars=(("alice", NOON + 1),))]),
+    st.just(NOON),
     st.none() | st.text(max_size=5),
     st.sampled_from(Relation),
     st.lists(RAW, max_size=3).map(lambda raws: [Candidate(commit_oid(raw), raw) for raw in raws]),
@@ -250,7 +251,6 @@ PUSHES = st.builds(
     PushFacts,
     st.just("garden"),
     st.none() | st.sampled_from(["alice", "bob"]),
-    st.just(NOON),
     st.lists(CHANGES, max_size=3),
     st.none() | st.integers(0, 9),
     st.booleans(),

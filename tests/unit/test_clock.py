@@ -45,7 +45,7 @@ class Machine:
         return lease.holder if lease else None
 
     def mark(self) -> Mark:
-        found = LeaseStore(self._path / "shardd" / "authority.db").mark()
+        found = LeaseStore(self._path / "shardd").mark(SPACE)
         assert found is not None
         return found
 
@@ -152,38 +152,31 @@ def test_without_a_boot_id_the_wall_clock_counts_and_never_backwards(tmp_path: P
     assert machine.change(Acquire("bob", TTL)).lease is not None
 
 
-def test_the_mark_only_moves_forward(tmp_path: Path) -> None:
-    from shardd.core.tenancy import Tenancy
-    from shardd.storage.leases import Record
-
-    store = LeaseStore(tmp_path / "authority.db")
-    record = Record(Tenancy("s"))
-    steps = [
-        (Mark("b1", 100, NOON), Mark("b1", 100, NOON)),
-        (Mark("b1", 90, NOON - 10), Mark("b1", 100, NOON)),
-        (Mark("b1", 150, NOON + 50), Mark("b1", 150, NOON + 50)),
-        (Mark("b2", 5, NOON + 50), Mark("b2", 5, NOON + 50)),
-        (Mark("b2", 4, NOON + 49), Mark("b2", 5, NOON + 50)),
-        (Mark("b2", 9, NOON + 50), Mark("b2", 5, NOON + 50)),
-        (Mark("b3", 1, NOON - 10), Mark("b2", 5, NOON + 50)),
-    ]
-    assert store.mark() is None
-    for saved, kept in steps:
-        store.save(record, saved)
-        assert store.mark() == kept
-
-
-def test_two_spaces_share_one_clock(machine: Machine, tmp_path: Path) -> None:
+def test_each_space_has_a_clock_of_its_own(machine: Machine, tmp_path: Path) -> None:
+    """What one space's clock went through, the leases of another are not measured by."""
     with Repository(tmp_path / "garden.git") as repository:
         authority = EmbeddedAuthority(repository, label="garden", rights=RIGHTS, source=machine.clock)
-        authority.create("other")
         machine.change(Acquire("alice", TTL))
-        machine.clock.reboot(down=0, skew=-YEAR)
-        machine.clock.passes(30 * SECOND)
+        machine.clock.reboot(down=0, skew=YEAR)
+        authority.create("other")
         authority.change("other", Acquire("bob", TTL))
-        machine.clock.passes(30 * SECOND)
-        assert machine.standing().now - machine.mark().time == 30 * SECOND
-        assert machine.holder() == "alice", "time went on from the mark only when the other space first set it"
+        machine.clock.reboot(down=0, skew=0)
+        assert authority.standing("other").now - machine.standing().now >= YEAR
+        assert machine.holder() == "alice", "of the year that the other one's clock was ahead, hers saw nothing"
+        lease = authority.standing("other").tenancy.lease
+        assert lease is not None
+        assert lease.left(authority.standing("other").now) == TTL
+        machine.clock.passes(TTL)
+        assert machine.holder() is None
+
+
+def test_a_clock_that_was_set_back_goes_on_for_a_space_once_something_happens_there(machine: Machine) -> None:
+    machine.change(Acquire("alice", TTL))
+    machine.clock.reboot(down=0, skew=-YEAR)
+    with pytest.raises(Rejected):
+        machine.change(Acquire("bob", TTL))
+    machine.clock.passes(TTL)
+    assert machine.holder() is None
 
 
 @given(

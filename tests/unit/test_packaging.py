@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from shardd.storage import hooks
+from shardd.version import VERSION
 
 ROOT = Path(__file__).parents[2]
+SAYING_HOW_TO_INSTALL = ("README.md", "ops/sshd_config.snippet")
 HOOKS = sorted(path.name for path in (ROOT / "hooks").iterdir())
 
 
@@ -42,6 +46,13 @@ def build(source: Path, kind: str, into: Path) -> Path:
     return into / done.stdout.strip().splitlines()[-1]
 
 
+def metadata_of(wheel: Path) -> tuple[str, str]:
+    """Its metadata and its entry points, as text."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.rpartition("/")[2]: name for name in archive.namelist() if ".dist-info/" in name}
+        return archive.read(names["METADATA"]).decode(), archive.read(names["entry_points.txt"]).decode()
+
+
 def hooks_in_wheel(wheel: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith("shardd/hooks/")]
@@ -51,6 +62,25 @@ def hooks_in_wheel(wheel: Path) -> dict[str, bytes]:
 def test_a_wheel_holds_the_hooks(source: Path, tmp_path: Path) -> None:
     found = hooks_in_wheel(build(source, "wheel", tmp_path))
     assert found == {name: (ROOT / "hooks" / name).read_bytes() for name in HOOKS}
+
+
+def test_the_distribution_is_not_somebody_elses(source: Path, tmp_path: Path) -> None:
+    metadata, commands = metadata_of(build(source, "wheel", tmp_path))
+    assert "\nName: git-shardd\n" in metadata
+    assert {"shardd = shardd.cli.main:main", "git-shardd = shardd.cli.main:main"} <= set(commands.splitlines())
+    told = re.findall(r"pip install ([\w.-]+)", "".join((ROOT / name).read_text() for name in SAYING_HOW_TO_INSTALL))
+    assert told and set(told) <= {"git-shardd", "."}
+
+
+def test_git_finds_the_command(tmp_path: Path) -> None:
+    script = tmp_path / "git-shardd"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m shardd.cli.main "$@"\n')
+    script.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["git", "shardd", "--version"], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"shardd {VERSION}\n")
 
 
 def test_a_wheel_made_from_an_sdist_holds_them_too(source: Path, tmp_path: Path) -> None:
