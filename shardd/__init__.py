@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, SharddError, Unavailable
+from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from shardd.core.fold import Reducer, fold
     from shardd.core.kinds.default import DEFAULT_KINDS
     from shardd.core.kinds.kind import Kind
-    from shardd.core.lease import Lease
+    from shardd.core.refusals import HeadMoved, NotHolder, StaleEpoch
     from shardd.core.state import CoordinationState
+    from shardd.core.tenancy import Lease
     from shardd.storage.gitlog import GitLog
     from shardd.storage.log import DecisionLog
     from shardd.storage.memory import MemoryLog
@@ -47,11 +48,13 @@ __all__ = [
     "Lease",
     "MemoryLog",
     "Misuse",
+    "NotHolder",
     "Reducer",
     "Rejected",
     "RemoteLog",
     "Shard",
     "SharddError",
+    "StaleEpoch",
     "Unavailable",
     "__version__",
     "export_jsonl",
@@ -72,13 +75,16 @@ _HOMES = {
     "GitLog": "storage.gitlog",
     "GitTreeShard": "wiki.git_shard",
     "Head": "core.event",
+    "HeadMoved": "core.refusals",
     "InformationSpace": "wiki.space",
     "Kind": "core.kinds.kind",
-    "Lease": "core.lease",
+    "Lease": "core.tenancy",
     "MemoryLog": "storage.memory",
+    "NotHolder": "core.refusals",
     "Reducer": "core.fold",
     "RemoteLog": "client.remote_log",
     "Shard": "wiki.shard",
+    "StaleEpoch": "core.refusals",
     "export_jsonl": "storage.transfer",
     "fold": "core.fold",
     "import_jsonl": "storage.transfer",

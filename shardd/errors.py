@@ -3,7 +3,10 @@
     SharddError
     ├── Rejected       the answer is no and nothing changed: code, message, remedy
     │   ├── BadEvent   bytes or values that the event format cannot hold: names the field
+    │   ├── NotHolder  it is not the caller's turn: carries the lease (this one and the next two: core/refusals.py)
     │   ├── HeadMoved  the log has moved on since the caller looked: carries the current head
+    │   ├── StaleEpoch another epoch has begun, or none was named: carries the current one
+    │   ├── TooLarge   a commit is over the limit: carries its size (core/limits.py)
     │   └── Misuse     a word, name or file that a person gave is not one: exit status 2
     ├── Unavailable    nobody could answer just now; trying again may help: carries ids
     └── Corrupt        what is stored breaks a rule; needs an operator
@@ -20,8 +23,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shardd.core.event import Head
-
 
 class SharddError(Exception):
     """Root of the tree; never raised itself."""
@@ -31,8 +32,19 @@ class SharddError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self._words = message, remedy
+
+    @property
+    def message(self) -> str:
+        return self.words()[0]
+
+    @property
+    def remedy(self) -> str:
+        return self.words()[1]
+
+    def words(self) -> tuple[str, str]:
+        """Message and remedy. What carries data makes them from these."""
+        return self._words
 
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
@@ -76,14 +88,6 @@ class BadEvent(Rejected):
     def at(self, where: str, *, field: str = "") -> BadEvent:
         """The same about the event `where`. field: how the part is called there"""
         return BadEvent(field or self.field, self.detail, self.remedy, code=self.code, where=where)
-
-
-class HeadMoved(Rejected):
-    """The expected head is not the current one. `head` is where the log stands now."""
-
-    def __init__(self, message: str, head: Head | None, remedy: str = "") -> None:
-        super().__init__("non-fast-forward", message, remedy)
-        self.head = head
 
 
 class Misuse(Rejected):

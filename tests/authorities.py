@@ -14,7 +14,7 @@ from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.journal import Entry
 from shardd.core.limits import Limits
-from shardd.core.policy import Candidate
+from shardd.core.push_facts import Candidate
 from shardd.core.roles import Access, Grant, Rights
 from shardd.storage.authority import Authority, EmbeddedAuthority
 from shardd.storage.clock import TimeSource

@@ -17,7 +17,8 @@ from pathlib import Path
 from shardd.cli.clone import BRANCH, Clone, git
 from shardd.client.address import Remote, parse_url
 from shardd.commands.answer import Answer
-from shardd.core.names import INTENTS, LEASES, NOTES, check_principal
+from shardd.core.names import check_principal
+from shardd.core.refs import NOTES, refspecs
 from shardd.errors import SharddError, Unavailable
 from shardd.storage import hooks
 from shardd.storage.durable import write_atomic
@@ -52,24 +53,19 @@ def _identity(me: str) -> Iterator[str]:
 
 def _refspecs(me: str) -> Iterator[str]:
     branches = (git("for-each-ref", "--format=%(refname:lstrip=3)", f"refs/remotes/origin/{BRANCH}") or "").split()
-    own = [f"{INTENTS}{branch.removeprefix(BRANCH)}/{me}/*" for branch in branches]
-    wanted = [
-        f"+{LEASES}*:{LEASES}*",
-        f"+{NOTES}*:{NOTES}origin/*",
-        *(f"+{intents}:{intents}" for intents in own),
-    ]
     have = (git("config", "--get-all", "remote.origin.fetch") or "").splitlines()
-    for refspec in wanted:
+    for refspec in refspecs((branch.removeprefix(BRANCH) for branch in branches), me):
         if refspec not in have:
             _run("config", "--add", "remote.origin.fetch", refspec)
             yield f"fetches {refspec}"
 
 
 def _notes(me: str) -> Iterator[str]:
-    if git("config", "core.notesRef") != NOTES + me:
-        _set("core.notesRef", NOTES + me)
-        yield f"notes go to {NOTES}{me}"
-    shown = f"{NOTES}origin/*"
+    mine = NOTES.prefix + me
+    if git("config", "core.notesRef") != mine:
+        _set("core.notesRef", mine)
+        yield f"notes go to {mine}"
+    shown = f"{NOTES.prefix}origin/*"
     if shown not in (git("config", "--get-all", "notes.displayRef") or "").splitlines():
         _run("config", "--add", "notes.displayRef", shown)
         yield "everybody's notes are shown by git log"

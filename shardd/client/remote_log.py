@@ -29,7 +29,8 @@ from shardd.core.importing import Imported, chain
 from shardd.core.jsonl import Numbered, encode_numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo, check_space
-from shardd.errors import BadEvent, Corrupt, HeadMoved, Misuse, Rejected, SharddError, Unavailable
+from shardd.core.refusals import error_from
+from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
 from shardd.storage.importing import measure
 from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 
@@ -205,7 +206,7 @@ def _values(said: Said) -> Values:
         values = [None]
     readable = all(isinstance(value, dict) for value in values)
     if readable and values and "error" in values[-1]:
-        error = _error(values[-1]["error"])
+        error = error_from(values[-1]["error"])
         if isinstance(error, Unavailable):
             raise Broken(str(error))  # not now: perhaps in a moment
         raise error
@@ -262,21 +263,3 @@ class _Wire(msgspec.Struct, frozen=True):
     def event(self) -> Event:
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         return Event(**fields)
-
-
-def _error(said: dict[str, Json]) -> SharddError:
-    """The error that a server's answer stands for."""
-    code, message, remedy = str(said.get("code")), str(said.get("message")), str(said.get("remedy", ""))
-    head = said.get("head")
-    if "head" in said:
-        moved = Head(cast("int", head["seq"]), str(head["oid"])) if isinstance(head, dict) else None
-        return HeadMoved(message, moved, remedy)
-    field, colon, rest = message.partition(": ")
-    if code == "bad-event" and colon:
-        return BadEvent(field, rest, remedy)
-    kinds: dict[str, SharddError] = {
-        "usage": Misuse(message, remedy),
-        "unavailable": Unavailable(message, remedy),
-        "corrupt": Corrupt(message, remedy),
-    }
-    return kinds.get(code) or Rejected(code, message, remedy)

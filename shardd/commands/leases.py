@@ -12,9 +12,11 @@ from shardd.commands.context import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
-from shardd.core.lease import BAR_MS, PERSON_TTL_MS, left_text, stamp
+from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
+from shardd.core.refusals import NotHolder, Turn
 from shardd.core.roles import Role
+from shardd.core.tenancy import left_text, stamp
 from shardd.errors import Rejected
 from shardd.storage.authority import Changed, EmbeddedAuthority
 from shardd.storage.facts import Standing
@@ -50,8 +52,14 @@ class Acquire:
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
         tenancy = standing.tenancy
-        return leases.not_holder(
-            str(self.address), me, tenancy.lease, standing.now, ended=tenancy.ended, may_append=True
+        return NotHolder(
+            Turn(
+                space=str(self.address),
+                principal=me,
+                now=standing.now,
+                lease=tenancy.lease,
+                ended=tenancy.ended,
+            )
         )
 
 

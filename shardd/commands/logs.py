@@ -12,13 +12,15 @@ import msgspec
 from shardd.commands.answer import Answer, say
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words, integer
-from shardd.commands.speak import encoded, error_value
+from shardd.commands.speak import encoded
 from shardd.core.append import Expected
 from shardd.core.canonical import Json, decode_data
 from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
-from shardd.core.names import Address, is_oid, space_ref
+from shardd.core.names import Address, is_oid
+from shardd.core.refs import space_ref
+from shardd.core.refusals import error_value
 from shardd.core.roles import Role
 from shardd.core.wire import printable
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable

@@ -8,9 +8,9 @@ from shardd.commands.answer import Answer, record, say, table
 from shardd.commands.context import Context
 from shardd.commands.grammar import Words, integer
 from shardd.core.canonical import Json
-from shardd.core.lease import left_text
 from shardd.core.names import Address, check_repo
 from shardd.core.roles import Role
+from shardd.core.tenancy import left_text
 from shardd.errors import Misuse
 from shardd.storage.facts import Standing
 

@@ -12,8 +12,9 @@ import msgspec
 from shardd.commands.answer import Answer
 from shardd.commands.grammar import HelpAsked, Parser, parse
 from shardd.core.canonical import Json
+from shardd.core.refusals import error_value
 from shardd.core.wire import printable
-from shardd.errors import HeadMoved, SharddError
+from shardd.errors import SharddError
 from shardd.storage.seams import Point, reached
 
 log = logging.getLogger("shardd.command")
@@ -88,14 +89,6 @@ def complain(error: SharddError, voice: Voice, reach: str, *, as_json: bool) -> 
     voice.err(printable(f"shardd: {error.code}: {error.message}"))
     if remedy:
         voice.err(printable(f"shardd: to mend it: {remedy}"))
-
-
-def error_value(error: SharddError, reach: str) -> Json:
-    """`{"code", "message", "remedy"}`, and `head` where the log has moved on."""
-    value: dict[str, Json] = {"code": error.code, "message": error.message, "remedy": error.seen_from(reach)}
-    if isinstance(error, HeadMoved):
-        value["head"] = None if error.head is None else {"seq": error.head.seq, "oid": error.head.oid}
-    return value
 
 
 def encoded(value: Json) -> str:

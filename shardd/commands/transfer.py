@@ -14,7 +14,8 @@ from shardd.commands.grammar import Parser, Words, integer
 from shardd.core.canonical import Json
 from shardd.core.importing import Imported
 from shardd.core.jsonl import decode_lines, encode_line
-from shardd.core.names import Address, space_ref
+from shardd.core.names import Address
+from shardd.core.refs import space_ref
 from shardd.core.roles import Role
 from shardd.storage import reading
 from shardd.storage.facts import Options

@@ -15,7 +15,8 @@ from shardd.core.codec import encode_event
 from shardd.core.event import Draft, Event, Head
 from shardd.core.limits import Limits
 from shardd.core.objects import algorithm_of, commit_oid
-from shardd.errors import HeadMoved, Rejected
+from shardd.core.refusals import HeadMoved
+from shardd.errors import Rejected
 
 Expected: TypeAlias = Head | Literal["absent"] | None
 """Where the caller believes the log to stand. `"absent"`: the space does not exist yet. None: wherever it stands."""
@@ -53,9 +54,7 @@ def check_expected(expected: Expected, head: Head | None) -> None:
         return
     if (expected == "absent") if head is None else (expected == head):
         return
-    now = "the space does not exist" if head is None else f"the head is seq {head.seq}, {head.oid[:12]}"
-    believed = expected if isinstance(expected, str) else f"seq {expected.seq}, {expected.oid[:12]}"
-    raise HeadMoved(f"expected {believed}, but {now}", head, "read the events since, and decide again")
+    raise HeadMoved(head, expected=expected)
 
 
 def encode_batch(

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -137,6 +137,10 @@ class Written:
     signed: bool
     said_seq: int | None
     said_actor: str | None
+
+    def after(self, parent_seq: int) -> Event:
+        """The event as the one after `parent_seq`, whatever it was read as."""
+        return self.event if self.said_seq is not None else replace(self.event, seq=parent_seq + 1)
 
 
 def decode_event(raw: bytes, *, oid: str, parent_seq: int) -> Event:

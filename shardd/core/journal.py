@@ -20,10 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from shardd.core.codec import GENESIS_IDENTITY
-from shardd.core.event import Head, check_seq, has_control, parse_time
-from shardd.core.lease import Ended, Reason, Tenure, stamp
+from shardd.core.event import Head, check_seq, has_control
 from shardd.core.names import is_id, is_oid
 from shardd.core.objects import build_commit, empty_tree_for, parse_commit
+from shardd.core.tenancy import Ended, Reason, Tenure, milliseconds, stamp
 from shardd.errors import BadEvent
 
 NOBODY = "-"
@@ -75,7 +75,7 @@ def decode_entry(raw: bytes) -> Entry:
             Tenure(
                 epoch=check_seq("Lease-Epoch", said["Lease-Epoch"]),
                 holder=said["Holder"] if is_id(said["Holder"]) else None,
-                granted=round(parse_time(said["Granted"]).timestamp() * 1000),
+                granted=milliseconds(said["Granted"]),
                 reason=Reason(said["Reason"]),
                 previous=Ended(said["Previous-Ended"]),
                 text=paragraphs[1] if len(paragraphs) == 3 else "",

@@ -1,4 +1,4 @@
-"""Who may append, and since when: the leases of one space as a value, and every change to them as a function.
+"""Who may append, and since when: every change to the leases of one space, as a function from value to value.
 
 The rules:
 
@@ -25,11 +25,11 @@ Times are integer milliseconds of the lease clock (see storage/clock.py), never 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TypeAlias
 
-from shardd.errors import Misuse, Rejected
+from shardd.core.refusals import Asked, NotHolder, Stale, StaleEpoch, Turn
+from shardd.core.tenancy import Ended, Lease, Reason, Tenancy, Tenure, Waiter
+from shardd.errors import Misuse
 
 PERSON_TTL_MS = 15 * 60_000
 PROGRAM_TTL_MS = 60_000
@@ -39,67 +39,6 @@ WAITER_SILENCE_MS = 5_000
 """A waiter that has not asked again for this long has gone away and loses its place."""
 WAITER_FRESH_MS = 1_000
 """A waiter that asks again within this time changes nothing that would have to be stored."""
-
-
-class Reason(StrEnum):
-    """Why an epoch began."""
-
-    ACQUIRE = "acquire"
-    TRANSFER = "transfer"
-    GRANT = "grant"
-    REVOKE = "revoke"
-    SERVER = "server"
-    RESTORE = "restore"
-
-
-class Ended(StrEnum):
-    """How the tenure before it ended."""
-
-    FIRST = "first"
-    RELEASED = "released"
-    EXPIRED = "expired"
-    TRANSFERRED = "transferred"
-    REVOKED = "revoked"
-    RESTORED = "restored"
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right of `holder` to append to `space` until `expires`. Times in milliseconds since 1970, lease clock."""
-
-    space: str
-    holder: str
-    epoch: int
-    granted: int
-    expires: int
-    fenced: bool = False
-
-    def left(self, now: int) -> int:
-        """Milliseconds until it expires; 0 if it has."""
-        return max(0, self.expires - now)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    ticket: str
-    principal: str
-    seen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tenancy:
-    """All that is remembered of one space's leases.
-
-    epoch: the last one given out; lease: the live one, if any; ended: how the last tenure ended, if it has
-    bars: principals that may not hold the lease before a time
-    """
-
-    space: str
-    epoch: int = 0
-    lease: Lease | None = None
-    ended: Ended = Ended.FIRST
-    waiters: tuple[Waiter, ...] = ()
-    bars: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,18 +115,6 @@ Transition: TypeAlias = Acquire | GiveUp | Renew | Release | Transfer | Grant | 
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
-    """What the journal publishes when an epoch begins. holder: None after a revocation or a restore."""
-
-    epoch: int
-    holder: str | None
-    granted: int
-    reason: Reason
-    previous: Ended
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """after: what to remember; tenure: set if an epoch began; waiting: how many stand before the asker, if it waits."""
 
@@ -220,23 +147,19 @@ def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) ->
         case GiveUp(ticket):
             return Outcome(_without(tenancy, ticket))
         case Renew(principal, ttl, epoch):
-            lease = _own(tenancy, principal, epoch, label)
+            lease = _own(tenancy, principal, epoch, now, label)
             return Outcome(replace(tenancy, lease=replace(lease, expires=now + _ttl(ttl))))
         case Release(principal, epoch):
-            _own(tenancy, principal, epoch, label)
+            _own(tenancy, principal, epoch, now, label)
             return Outcome(replace(tenancy, lease=None, ended=Ended.RELEASED))
         case Transfer(principal, to, ttl, epoch, text):
-            lease = _own(tenancy, principal, epoch, label)
+            lease = _own(tenancy, principal, epoch, now, label)
             _not_barred(tenancy, to, now, label)
             return _begin(tenancy, to, ttl, lease.fenced, Reason.TRANSFER, Ended.TRANSFERRED, now, text)
         case Grant(to, ttl, force, fenced, text):
             held = tenancy.lease
             if held is not None and not force:
-                raise Rejected(
-                    "not-holder",
-                    f"{held.holder} holds {label} (epoch {held.epoch}, {left_text(held.left(now))} left)",
-                    f"wait, or run `shardd lease grant {label} {to} --force` to take it away",
-                )
+                raise NotHolder(Turn(space=label, principal=to, now=now, lease=held, asked=Asked.GRANT))
             ended = tenancy.ended if held is None else Ended.REVOKED
             tenancy = replace(tenancy, bars=tuple(b for b in tenancy.bars if b[0] != to))
             return _begin(tenancy, to, ttl, fenced, Reason.GRANT, ended, now, text)
@@ -253,50 +176,6 @@ def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) ->
             )
 
 
-def left_text(milliseconds: int) -> str:
-    """`12 min`, `45 s`, `3 h`: what is left, as people say it."""
-    seconds = -(-milliseconds // 1000)
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 2 * 3600:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 2 * 86400 else f"{seconds // 86400} d"
-
-
-def stamp(milliseconds: int) -> str:
-    """RFC 3339 with milliseconds, for people and for the journal."""
-    value = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def not_holder(
-    label: str, principal: str, lease: Lease | None, now: int, *, ended: Ended, may_append: bool
-) -> Rejected:
-    """Why `principal` may not append just now: the one wording for pushes and lease calls."""
-    if lease is None:
-        how = "" if ended is Ended.FIRST else f" (the last one {_ENDINGS[ended]})"
-        message = f"nobody holds the lease of {label}{how}"
-        remedy = f"run `shardd lease acquire {label}`, then try again"
-    else:
-        left = lease.left(now)
-        message = f"{lease.holder} holds the lease of {label} (epoch {lease.epoch}, {left_text(left)} left)"
-        remedy = f"ask {lease.holder} to release it, or wait: `shardd lease acquire {label} --wait {-(-left // 1000)}`"
-    if not may_append:
-        remedy = (
-            f"{principal} needs the role append first: ask an admin for `shardd role grant {principal} append {label}`"
-        )
-    return Rejected("not-holder", message, remedy)
-
-
-_ENDINGS = {
-    Ended.RELEASED: "was released",
-    Ended.EXPIRED: "expired",
-    Ended.TRANSFERRED: "was transferred",
-    Ended.REVOKED: "was revoked",
-    Ended.RESTORED: "ended when the repo was restored",
-}
-
-
 def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
     _ttl(ask.ttl)
     _not_barred(tenancy, ask.principal, now, label)
@@ -309,20 +188,10 @@ def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
         if held is not None or place > 0:
             return Outcome(replace(tenancy, waiters=line), waiting=place)
         return _begin(_without(tenancy, ask.ticket), ask.principal, ask.ttl, ask.fenced, Reason.ACQUIRE, None, now)
-    if held is not None and held.holder == ask.principal:
-        raise Rejected(
-            "not-holder",
-            f"{ask.principal} already holds {label} in another session (epoch {held.epoch}, "
-            f"{left_text(held.left(now))} left)",
-            f"run `shardd lease renew {label}` to keep it, or `shardd lease release {label}` first",
-        )
-    if held is not None:
-        raise not_holder(label, ask.principal, held, now, ended=tenancy.ended, may_append=True)
-    if line:
-        raise Rejected(
-            "not-holder",
-            f"{label} is free, but {line[0].principal} waits for it and comes first",
-            f"run `shardd lease acquire {label} --wait 60` to stand in line",
+    if held is not None or line:
+        waiting = tuple(waiter.principal for waiter in line)
+        raise NotHolder(
+            Turn(space=label, principal=ask.principal, now=now, lease=held, ended=tenancy.ended, waiting=waiting)
         )
     return _begin(tenancy, ask.principal, ask.ttl, ask.fenced, Reason.ACQUIRE, None, now)
 
@@ -352,25 +221,15 @@ def _begin(
     return Outcome(replace(tenancy, epoch=epoch, lease=lease), Tenure(epoch, holder, now, reason, previous, text))
 
 
-def _own(tenancy: Tenancy, principal: str, epoch: int | None, label: str) -> Lease:
+def _own(tenancy: Tenancy, principal: str, epoch: int | None, now: int, label: str) -> Lease:
     lease = tenancy.lease
-    if lease is None:
-        how = "" if tenancy.ended is Ended.FIRST else f": the last one {_ENDINGS[tenancy.ended]}"
-        raise Rejected("not-holder", f"nobody holds {label}{how}", f"run `shardd lease acquire {label}`")
-    if lease.holder != principal:
-        raise Rejected(
-            "not-holder",
-            f"{lease.holder} holds {label} (epoch {lease.epoch}), not {principal}",
-            f"ask {lease.holder}, or an admin: `shardd lease revoke {label}`",
-        )
+    if lease is None or lease.holder != principal:
+        turn = Turn(space=label, principal=principal, now=now, lease=lease, asked=Asked.KEEP, ended=tenancy.ended)
+        raise NotHolder(turn)
     if epoch is None and lease.fenced:
-        raise Rejected(
-            "stale-epoch", f"the lease of {label} is fenced: name its epoch", "run it again with `--epoch N`"
-        )
+        raise StaleEpoch(Stale.UNNAMED_LEASE_CALL, label, lease.epoch, None)
     if epoch is not None and epoch != lease.epoch:
-        raise Rejected(
-            "stale-epoch", f"the epoch of {label} is {lease.epoch}, not {epoch}", f"see `shardd lease show {label}`"
-        )
+        raise StaleEpoch(Stale.LEASE_CALL, label, lease.epoch, epoch)
     return lease
 
 
@@ -381,11 +240,7 @@ def _without(tenancy: Tenancy, ticket: str) -> Tenancy:
 def _not_barred(tenancy: Tenancy, principal: str, now: int, label: str) -> None:
     for name, until in tenancy.bars:
         if name == principal:
-            raise Rejected(
-                "not-holder",
-                f"the lease of {label} was revoked from {principal}, who may not hold it for {left_text(until - now)}",
-                f"wait, or ask an admin for `shardd lease grant {label} {principal}`",
-            )
+            raise NotHolder(Turn(space=label, principal=principal, now=now, lease=tenancy.lease, barred_until=until))
 
 
 def _ttl(ttl: int) -> int:

@@ -16,9 +16,17 @@ class Limits:
     pack_bytes: int = 64 * 1024 * 1024
 
 
-def commit_too_large(oid: str, size: int, limit: int) -> Rejected:
-    return Rejected(
-        "too-large",
-        f"commit {oid[:12]} has {size} bytes; {limit} are allowed",
-        "put the bulk elsewhere and let the event point at it",
-    )
+class TooLarge(Rejected):
+    """A commit has more bytes than `limit`."""
+
+    def __init__(self, oid: str, size: int, limit: int) -> None:
+        super().__init__("too-large", "")
+        self.oid = oid
+        self.size = size
+        self.limit = limit
+
+    def words(self) -> tuple[str, str]:
+        return (
+            f"commit {self.oid[:12]} has {self.size} bytes; {self.limit} are allowed",
+            "put the bulk elsewhere and let the event point at it",
+        )

@@ -1,110 +1,27 @@
 """The rules of a push: `decide(facts)`, one pure function that hooks, server and logs all call. Nothing else decides.
 
-Facts are gathered before (storage/facts.py) and are complete: a fact that could not be had is an error there, so a
-missing fact can never read as a yes here. The first rule that is broken names the refusal; one refused ref refuses the
-whole push. The order is chosen so that the answer is the one that helps: who you are, where you push, what you may do
-there, whether the space takes events at all, whether it is your turn, whether you stand on the head, and only then
-what the events say.
+Facts are gathered before (storage/facts.py), where nothing is refused, and are complete: a fact that could not be had
+is an error there, so a missing fact can never read as a yes here. The first rule that is broken names the refusal; one
+refused ref refuses the whole push. The order is chosen so that the answer is the one that helps: who you are, where you
+push, what you may do there, whether the space takes events at all, whether it is your turn, whether you stand on the
+head, and only then what the events say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TypeAlias
 
-from shardd.core.codec import Written, genesis_oid, read_event
+from shardd.core.codec import Written, genesis_oid
 from shardd.core.event import Event, Head
-from shardd.core.lease import Momentary, Tenancy, change, not_holder
-from shardd.core.limits import Limits, commit_too_large
-from shardd.core.names import IntentRef, LeaseRef, NotesRef, Ref, SpaceRef
+from shardd.core.lease import Momentary, change
+from shardd.core.limits import TooLarge
+from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
+from shardd.core.refs import LOG, Family, Mover, family_of
+from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
 from shardd.errors import BadEvent, Rejected
-
-
-class Relation(StrEnum):
-    """How the pushed commit stands to the head."""
-
-    EXTENDS = "extends"  # the head is reached from it through first parents
-    BEHIND = "behind"  # it is an ancestor of the head
-    MERGES = "merges"  # the head is reached from it, but not through first parents
-    FORKS = "forks"  # they have an ancestor in common
-    UNRELATED = "unrelated"  # they have none
-    NO_COMMIT = "no commit"  # it is a tag, a tree or a blob
-    TOO_LONG = "too long"  # more commits than one push may hold
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One pushed commit: its oid and its bytes."""
-
-    oid: str
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One ref to be moved from `old` to `new`; None where it is to be created, or deleted."""
-
-    ref: str
-    old: str | None
-    new: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceFacts:
-    """What is known of the space that a change is for.
-
-    head: None if nobody created the space; tenancy: as observed at `now`, in milliseconds of the space's lease clock
-    relation, commits: of the pushed commit, oldest first, the head excluded
-    known_ids: those of the pushed Event-Ids that the space already has, and where
-    importing: a whole log is to be taken over, which core/importing.py has checked event by event
-    """
-
-    head: Head | None
-    tenancy: Tenancy
-    now: int
-    frozen: str | None = None
-    relation: Relation = Relation.EXTENDS
-    commits: Sequence[Candidate] = ()
-    known_ids: Mapping[str, Head] = field(default_factory=dict)
-    importing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeFacts:
-    """One change and what is known about it.
-
-    current: where the ref stands now; symbolic: it points at another ref; plain: the repo's configuration leaves it
-    to git; fast_forward: whether `new` descends from `current`
-    """
-
-    change: Change
-    ref: Ref
-    role: Role
-    may_import: bool = False
-    current: str | None = None
-    symbolic: bool = False
-    plain: bool = False
-    fast_forward: bool = False
-    space: SpaceFacts | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PushFacts:
-    """A whole push. epoch, take_lease: what its push options ask for.
-
-    unleased: the pusher may write the repo's files anyway, and needs no lease while nobody holds one
-    """
-
-    repo: str
-    principal: str | None
-    changes: Sequence[ChangeFacts]
-    epoch: int | None = None
-    take_lease: bool = False
-    unleased: bool = False
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +34,25 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """It may not. ref: the first one at fault; the others fall with it."""
+    """It may not. reason: why, with all that it carries; ref: the first one at fault, the others fall with it."""
 
-    code: str
-    message: str
-    remedy: str
+    reason: Rejected
     ref: str
 
-    @classmethod
-    def of(cls, error: Rejected, ref: str) -> Reject:
-        return cls(error.code, error.message, error.remedy, ref)
+    @property
+    def code(self) -> str:
+        return self.reason.code
+
+    @property
+    def message(self) -> str:
+        return self.reason.message
+
+    @property
+    def remedy(self) -> str:
+        return self.reason.remedy
 
     def error(self) -> Rejected:
-        return Rejected(self.code, self.message, self.remedy)
+        return self.reason
 
 
 Decision: TypeAlias = Accept | Reject
@@ -139,25 +62,44 @@ def decide(facts: PushFacts) -> Decision:
     """Whether the push may go through, and if not, the first reason. Total, and nothing but a function of the facts."""
     momentary: list[str] = []
     events: dict[str, Sequence[Event]] = {}
+    seen: set[str] = set()
     for each in facts.changes:
+        ref = each.change.ref
         try:
             principal = _who(facts)
-            match each.ref:
-                case SpaceRef(space):
+            _check_options(facts)
+            if ref in seen:
+                raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
+            seen.add(ref)
+            family = family_of(each.change.parsed)
+            space = each.change.parsed.space
+            match family.mover:
+                case Mover.HOLDER if space is not None:
                     _not_symbolic(each)
                     if each.space is None:
                         raise Rejected("no-such-space", f"nothing is known about {facts.repo}/{space}")
-                    events[each.change.ref] = _space_change(facts, each, each.space, principal, space)
+                    events[ref] = _space_change(facts, each, each.space, principal, space)
                     moves = each.change.old != each.change.new
                     if moves and each.space.tenancy.lease is None and facts.take_lease:
                         momentary.append(space)
-                case NotesRef(owner):
-                    _notes_change(facts, each, principal, owner)
+                case Mover.OWNER:
+                    _owners_change(facts, each, principal, family)
+                case Mover.ROLE if each.plain and not each.symbolic:
+                    _require(facts, each, principal, family.role)
                 case _:
-                    _other_change(facts, each, principal)
+                    raise _refusal("ref-not-allowed", f"{ref} {family.refused}", facts, each, family)
         except Rejected as error:
-            return Reject.of(error, each.change.ref)
+            return Reject(error, ref)
     return Accept(tuple(momentary), events)
+
+
+def _check_options(facts: PushFacts) -> None:
+    if facts.malformed is None:
+        return
+    name, _, said = facts.malformed.partition("=")
+    if name == "epoch":
+        raise Rejected("stale-epoch", f"-o epoch={said[:40]} names no epoch", "write `-o epoch=N`")
+    raise Rejected("not-holder", f"-o {name}={said[:40]} is not known", "write `-o lease=acquire`")
 
 
 def _who(facts: PushFacts) -> str:
@@ -176,8 +118,7 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         raise Rejected(
             "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
         )
-    if each.role < Role.APPEND:
-        raise not_permitted(principal, each.role, Role.APPEND, label)
+    _require(facts, each, principal, LOG.role)
     if each.change.new is None:
         raise Rejected("deletion", f"{label} is append-only: its branch is never deleted", _freeze_instead(label))
     if space.frozen is not None:
@@ -202,23 +143,23 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
     lease = space.tenancy.lease
     if lease is None and facts.take_lease:
         if facts.epoch is not None:
-            raise Rejected(
-                "stale-epoch",
-                f"epoch {facts.epoch} of {label} is over and lease=acquire would begin another",
-                "push without `-o epoch`",
-            )
+            raise StaleEpoch(Stale.OVER, label, space.tenancy.epoch, facts.epoch)
         return change(space.tenancy, Momentary(principal), space.now, label=label).after.epoch
     if lease is None and facts.unleased:
         return space.tenancy.epoch
     if lease is None or lease.holder != principal:
-        ended = space.tenancy.ended
-        raise not_holder(label, principal, lease, space.now, ended=ended, may_append=role >= Role.APPEND)
-    if facts.epoch is not None and facts.epoch != lease.epoch:
-        raise Rejected(
-            "stale-epoch",
-            f"the epoch of {label} is {lease.epoch}, and this push was made for {facts.epoch}",
-            f"look before you push again: `shardd lease history {label}`",
+        raise NotHolder(
+            Turn(
+                space=label,
+                principal=principal,
+                now=space.now,
+                lease=lease,
+                ended=space.tenancy.ended,
+                may_append=role >= Role.APPEND,
+            )
         )
+    if facts.epoch is not None and facts.epoch != lease.epoch:
+        raise StaleEpoch(Stale.PUSH, label, lease.epoch, facts.epoch)
     return lease.epoch
 
 
@@ -232,10 +173,12 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
             raise Rejected(
                 "too-large", f"a push holds at most {facts.limits.events} events", "push them in several steps"
             )
-        case Relation.NO_COMMIT:
+        case Relation.TOO_LARGE if space.oversized is not None:
+            raise space.oversized
+        case Relation.TOO_LARGE | Relation.NO_COMMIT:
             raise Rejected("bad-event", f"commit: what you push to {label} is not a commit", "push a branch")
         case Relation.BEHIND | Relation.FORKS:
-            raise Rejected("non-fast-forward", f"{at}, which what you push does not contain", rebase)
+            raise HeadMoved(head, space=label, met=Met.PUSHED)
         case Relation.MERGES:
             raise Rejected(
                 "not-linear",
@@ -249,7 +192,7 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
         case Relation.EXTENDS:
             pass
     if each.change.old != head.oid:
-        raise Rejected("non-fast-forward", f"{at}; it moved while you pushed", rebase)
+        raise HeadMoved(head, space=label, met=Met.MEANWHILE)
 
 
 def _whole_log(
@@ -271,9 +214,7 @@ def _whole_log(
             f"import into a space that is made for it: `shardd space create {facts.repo}/NAME --first SEQ`",
         )
     if space.tenancy.lease is not None and space.tenancy.lease.fenced and facts.epoch is None:
-        raise Rejected(
-            "stale-epoch", f"the lease of {label} is fenced: an import names its epoch", "run it with `--epoch N`"
-        )
+        raise StaleEpoch(Stale.UNNAMED_IMPORT, label, space.tenancy.lease.epoch, None)
     return ()
 
 
@@ -294,16 +235,12 @@ def _events(
     for candidate in space.commits:
         short = candidate.oid[:12]
         if len(candidate.raw) > facts.limits.commit_bytes:
-            raise commit_too_large(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
-        try:
-            written = read_event(candidate.raw, oid=candidate.oid, parent_seq=at.seq)
-        except BadEvent as error:
-            raise Rejected(
-                error.code,
-                f"commit {short}: {error.message}",
-                error.remedy or "amend the commit: `git commit --amend --allow-empty`",
-            ) from None
-        event = written.event
+            raise TooLarge(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
+        written = candidate.read
+        if isinstance(written, BadEvent):
+            mend = written.remedy or "amend the commit: `git commit --amend --allow-empty`"
+            raise Rejected(written.code, f"commit {short}: {written.message}", mend)
+        event = written.after(at.seq)
         if written.parents != (at.oid,):
             raise Rejected(
                 "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", "run `git pull --rebase`"
@@ -333,17 +270,9 @@ def _check_epochs(event: Event, each: ChangeFacts, epoch: int, short: str, label
     if event.source_epoch is not None and not each.may_import:
         raise Rejected("bad-event", f"commit {short}: Source-Epoch belongs to imported events", "leave the trailer out")
     if event.epoch is not None and event.epoch != epoch:
-        raise Rejected(
-            "stale-epoch",
-            f"commit {short} says Lease-Epoch: {event.epoch}, and the epoch of {label} is {epoch}",
-            f"look before you append again: `shardd lease history {label}`",
-        )
+        raise StaleEpoch(Stale.COMMIT, label, epoch, event.epoch, commit=short)
     if fenced and event.epoch is None:
-        raise Rejected(
-            "stale-epoch",
-            f"the lease of {label} is fenced: a push names its epoch",
-            f"push with `-o epoch={epoch}` if it is yours",
-        )
+        raise StaleEpoch(Stale.UNNAMED, label, epoch, None)
 
 
 def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str) -> None:
@@ -359,41 +288,33 @@ def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
 
 
-def _notes_change(facts: PushFacts, each: ChangeFacts, principal: str, owner: str) -> None:
+def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: Family) -> None:
+    """A ref that belongs to a principal, who alone moves it."""
     _not_symbolic(each)
-    if each.role < Role.READ:
-        raise not_permitted(principal, each.role, Role.READ, facts.repo)
+    _require(facts, each, principal, family.role)
+    ref, owner = each.change.ref, each.change.parsed.principal
     if owner != principal:
-        raise Rejected(
-            "not-permitted", f"{each.change.ref} belongs to {owner}", f"push your own: refs/notes/{principal}"
-        )
+        raise _refusal("not-permitted", f"{ref} belongs to {owner}", facts, each, family)
     if each.change.new is None:
-        raise Rejected("deletion", f"{each.change.ref} is never deleted", "remove single notes with `git notes remove`")
-    if each.current is not None and not each.fast_forward:
-        raise Rejected(
-            "non-fast-forward",
-            f"{each.change.ref} has moved on",
-            f"run `git fetch origin {each.change.ref}` and `git notes merge FETCH_HEAD`",
-        )
+        if family.deletes:
+            return
+        raise _refusal("deletion", f"{ref} is never deleted", facts, each, family)
+    if family.commits and not each.commit:
+        raise _refusal("bad-event", f"{ref}: {family.name} are commits", facts, each, family)
+    if each.current is not None and not family.rewinds and not each.fast_forward:
+        raise _refusal("non-fast-forward", f"{ref} has moved on", facts, each, family)
 
 
-def _other_change(facts: PushFacts, each: ChangeFacts, principal: str) -> None:
-    ref = each.change.ref
-    if each.plain and not each.symbolic:
-        if each.role < Role.APPEND:
-            raise not_permitted(principal, each.role, Role.APPEND, facts.repo)
-        return
-    match each.ref:
-        case LeaseRef(space):
-            why = "is the journal of leases, which only the authority writes"
-            mend = f"change leases with `shardd lease acquire {facts.repo}/{space}`"
-        case IntentRef(space):
-            why = "is for forwarded intents, which this server does not take"
-            mend = f"append as the lease holder: `shardd lease acquire {facts.repo}/{space}`"
-        case _:
-            why = "is not a ref that this repo takes"
-            mend = "push a space: `git push origin HEAD:spaces/NAME`"
-    raise Rejected("ref-not-allowed", f"{ref} {why}", mend)
+def _refusal(code: str, message: str, facts: PushFacts, each: ChangeFacts, family: Family) -> Rejected:
+    """With the remedy that the family has for the code."""
+    values = {"ref": each.change.ref, "repo": facts.repo, "space": each.change.parsed.space, "me": facts.principal}
+    return Rejected(code, message, family.remedies.get(code, "").format(**values))
+
+
+def _require(facts: PushFacts, each: ChangeFacts, principal: str, role: Role) -> None:
+    if each.role < role:
+        space = each.change.parsed.space
+        raise not_permitted(principal, each.role, role, facts.repo if space is None else f"{facts.repo}/{space}")
 
 
 def _not_symbolic(each: ChangeFacts) -> None:

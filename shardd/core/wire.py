@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from shardd.core.names import is_oid
-from shardd.core.policy import Change
+from shardd.core.refs import Change
 from shardd.errors import Rejected, Unavailable
 
 QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")

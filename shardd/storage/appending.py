@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
 from shardd.core.codec import decode_event, genesis_oid
 from shardd.core.event import Draft, Event, Head
-from shardd.core.names import space_ref
-from shardd.core.policy import Candidate, Reject
+from shardd.core.policy import Reject
+from shardd.core.push_facts import Candidate
+from shardd.core.refs import space_ref
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher
 

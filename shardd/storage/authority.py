@@ -34,17 +34,19 @@ from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
-from shardd.core.lease import Ended, Lease, Momentary, Outcome, Restored, Tenancy, Transition, change, observe
+from shardd.core.lease import Momentary, Outcome, Restored, Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space, lease_ref, space_ref
+from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept, Candidate, Decision, decide
+from shardd.core.policy import Accept, Decision, decide
+from shardd.core.push_facts import Candidate
+from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.core.roles import Rights
+from shardd.core.tenancy import Ended, Lease, Tenancy
 from shardd.errors import BadEvent, Corrupt, Misuse
 from shardd.storage import intents
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Place, Pusher, Standing, append_facts, import_facts
-from shardd.storage.git import RefMove
 from shardd.storage.index import EventIndex
 from shardd.storage.kept import KeptPacks, gather
 from shardd.storage.leases import LeaseStore, Record
@@ -331,7 +333,7 @@ class Held:
             self._show(space, before, commits[-1].oid, self._take(decision, pusher.principal or "", expected))
         return decision
 
-    def move(self, moves: Sequence[RefMove], accepted: Accept, principal: str) -> None:
+    def move(self, moves: Sequence[Change], accepted: Accept, principal: str) -> None:
         """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
         self._repository.secure(self._kept, moves, [e.oid for events in accepted.events.values() for e in events])
         self._move(moves, self._take(accepted, principal))
@@ -368,7 +370,7 @@ class Held:
         kept_back = self._repository.leading_to(record.entry, published) if record.journal and record.entry else None
         if kept_back:
             self._kept.write(kept_back)
-            self._move([RefMove(lease_ref(space), published, record.journal)])
+            self._move([Change(lease_ref(space), published, record.journal)])
             return
         known = 0
         if published is not None:
@@ -394,16 +396,16 @@ class Held:
         oid = commit_oid(raw)
         self._kept.write([raw])
         after = replace(record, tenancy=outcome.after, journal=oid, entry=raw)
-        return [Step(after, mark, RefMove(lease_ref(space), record.journal, oid), head.oid)]
+        return [Step(after, mark, Change(lease_ref(space), record.journal, oid), head.oid)]
 
     def _show(self, space: str, before: Head | None, oid: str, steps: Sequence[Step] = ()) -> None:
         """Move a space to `oid`, which begins it if there was none `before`. steps: epochs that begin with it"""
         ref = space_ref(space)
         if before is None:
             self._repository.lend_head(ref)
-        self._move([RefMove(ref, before.oid if before else None, oid)], steps)
+        self._move([Change(ref, before.oid if before else None, oid)], steps)
 
-    def _move(self, moves: Sequence[RefMove], steps: Sequence[Step] = ()) -> None:
+    def _move(self, moves: Sequence[Change], steps: Sequence[Step] = ()) -> None:
         journals = {space: record.journal for space, record in self._records.items()}
         carry_out(self._repository, self._store, self._locks, moves, steps, journals=journals)
         self._records.update({step.space: step.record for step in steps})

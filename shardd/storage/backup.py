@@ -33,13 +33,12 @@ import msgspec
 
 from shardd.core.lease import Restored
 from shardd.core.limits import Limits
-from shardd.core.names import LEASES, LeaseRef, SpaceRef, classify
+from shardd.core.refs import LEASES, Change, family_at
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
 from shardd.storage import intents
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.durable import sync_directories, write_atomic, writing
-from shardd.storage.git import RefMove
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.locks import Lock, locked
 from shardd.storage.repository import PLAIN_REFS, Repository, create_bare
@@ -231,7 +230,7 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
     lost = sorted(filter(_only_grows, gone))
     if lost:
         raise _shrunk(repo, f"{lost[0]} is in the backup and no longer on the server")
-    changed = [RefMove(ref, there.get(ref), oid) for ref, oid in wanted.items() if there.get(ref) != oid]
+    changed = [Change(ref, there.get(ref), oid) for ref, oid in wanted.items() if there.get(ref) != oid]
     # A journal that is ahead of its log names a head that is on its way; a log ahead of its journal, no epoch at all.
     changed.sort(key=lambda move: not move.ref.startswith(LEASES))
     if changed:
@@ -239,7 +238,7 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
     for move in changed:
         if _only_grows(move.ref) and move.old and move.new and not copy.git.is_ancestor(move.old, move.new):
             raise _shrunk(repo, f"{move.ref} is at {move.new[:12]}, which does not contain {move.old[:12]}")
-    for moves in ([RefMove(ref, oid, None) for ref, oid in gone.items()], changed):
+    for moves in ([Change(ref, oid, None) for ref, oid in gone.items()], changed):
         if moves:  # what goes, goes first: its name may be in the way of another
             with intents.noted(locks, moves, whole=True):
                 copy.move_refs(moves, locks=locks)
@@ -247,7 +246,8 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
 
 
 def _only_grows(ref: str) -> bool:
-    return isinstance(classify(ref), SpaceRef | LeaseRef)
+    family = family_at(ref)
+    return family is not None and family.grows
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:

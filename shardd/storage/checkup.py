@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from shardd.core.names import LEASES, SPACES, IntentRef, LeaseRef, OtherRef, SpaceRef, classify, lease_ref
+from shardd.core.refs import LEASES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
 from shardd.errors import SharddError, Unavailable
 from shardd.storage import aside, kept, reflocks
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.doctor import OLD, Finding, leftovers
 from shardd.storage.facts import plain_patterns, plainly
-from shardd.storage.locks import PACKED_REFS, lock_of, locked
+from shardd.storage.locks import PACKED_REFS, locked
 from shardd.storage.repository import Repository, hardened
 
 _LITTER = (
@@ -78,11 +78,11 @@ def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
         raw = repository.read_ref(ref)
         if raw is not None and raw.startswith("ref: "):
             yield Finding("broken", where, "is a symbolic ref, which no rule looks through", remove)
-        elif ref.startswith("refs/replace/"):
-            yield Finding("broken", where, "replaces an object for whoever reads with git's defaults", remove)
+        elif (family := family_at(ref)) is not None and family.harm is not None:
+            yield Finding("broken", where, family.harm, remove)
         elif isinstance(found, OtherRef) and not plainly(ref, patterns):
             yield Finding("warning", where, "is none that this repo takes", remove)
-        elif isinstance(found, LeaseRef | IntentRef) and f"{SPACES}{found.space}" not in listed:
+        elif found.space is not None and space_ref(found.space) not in listed:
             yield Finding("warning", where, f"belongs to no space: {found.space} does not exist", remove)
     head = repository.read_ref("HEAD") or ""
     if spaces and head.removeprefix("ref: ") not in listed:
@@ -215,8 +215,8 @@ def _lock_of(repository: Repository, path: Path) -> str:
     if str(name) == "packed-refs":
         return PACKED_REFS
     if str(name) == "HEAD":
-        return lock_of((repository.read_ref("HEAD") or "").removeprefix("ref: "))
-    return lock_of(str(name))
+        return lock_of(classify((repository.read_ref("HEAD") or "").removeprefix("ref: ")))
+    return lock_of(classify(str(name)))
 
 
 def _lock_files(repository: Repository) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Gathering what the rules of a push need to know. Whatever cannot be found out is raised, never guessed.
+"""Gathering what the rules of a push need to know. Nothing is refused here; what cannot be found out is raised.
 
 Gathered twice for each push: without locks in pre-receive, where a refusal is cheap and the objects are still in
 quarantine, and again under the locks in proc-receive, where the answer counts.
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
-from shardd.core.codec import genesis_oid, read_event
+from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
-from shardd.core.lease import Tenancy
-from shardd.core.limits import Limits
-from shardd.core.names import OURS, IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
-from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
-from shardd.core.roles import Rights, Role
-from shardd.errors import BadEvent, Misuse, Rejected
+from shardd.core.limits import Limits, TooLarge
+from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
+from shardd.core.refs import Change, Mover, OtherRef, family_at, family_of, space_ref
+from shardd.core.roles import Rights
+from shardd.core.tenancy import Tenancy
+from shardd.errors import Misuse
 from shardd.storage.index import EventIndex
 from shardd.storage.repository import NEAR, PLAIN_REFS, Repository, first_parent
 
@@ -76,27 +76,27 @@ class Pusher:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `git push -o` said to us."""
+    """What `git push -o` said to us. malformed: see PushFacts"""
 
     epoch: int | None = None
     take_lease: bool = False
+    malformed: str | None = None
 
 
 def parse_options(options: Sequence[str]) -> Options:
-    """`epoch=N` and `lease=acquire`; options of other names are somebody else's. Rejected if ours are malformed."""
+    """`epoch=N` and `lease=acquire`; options of other names are somebody else's."""
     epoch: int | None = None
     take_lease = False
+    malformed: str | None = None
     for option in options:
         name, _, value = option.partition("=")
-        if name == "epoch":
-            if not (value.isascii() and value.isdigit() and len(value) <= 16):
-                raise Rejected("stale-epoch", f"-o epoch={value[:40]} names no epoch", "write `-o epoch=N`")
+        if name == "epoch" and value.isascii() and value.isdigit() and len(value) <= 16:
             epoch = int(value)
-        elif name == "lease":
-            if value != "acquire":
-                raise Rejected("not-holder", f"-o lease={value[:40]} is not known", "write `-o lease=acquire`")
+        elif name == "lease" and value == "acquire":
             take_lease = True
-    return Options(epoch, take_lease)
+        elif name in ("epoch", "lease"):
+            malformed = malformed or option
+    return Options(epoch, take_lease, malformed)
 
 
 def gather(
@@ -107,10 +107,7 @@ def gather(
     ground: Ground,
 ) -> PushFacts:
     """The facts of a push, as things stand on `ground`."""
-    if len({change.ref for change in changes}) != len(changes):
-        raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
-    unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
-    plain = plain_patterns(place) if unusual else []
+    plain = plain_patterns(place) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
     gathered = [_change(place, pusher, change, ground, plain) for change in changes]
     return PushFacts(
         repo=place.label,
@@ -118,6 +115,7 @@ def gather(
         changes=gathered,
         epoch=options.epoch,
         take_lease=options.take_lease,
+        malformed=options.malformed,
         unleased=pusher.unleased,
         limits=place.limits,
     )
@@ -181,7 +179,6 @@ def _one_space(
         changes=[
             ChangeFacts(
                 change=change,
-                ref=SpaceRef(standing.space),
                 role=terms.rights.role(who, terms.label, standing.space),
                 may_import=terms.rights.may_import(who, terms.label, standing.space),
                 current=standing.head.oid if standing.head else None,
@@ -190,6 +187,7 @@ def _one_space(
         ],
         epoch=options.epoch,
         take_lease=options.take_lease,
+        malformed=options.malformed,
         unleased=pusher.unleased,
         limits=terms.limits,
     )
@@ -202,32 +200,31 @@ def _change(
     ground: Ground,
     plain: Sequence[str],
 ) -> ChangeFacts:
-    ref = classify(change.ref)
-    space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
-    left_to_git = isinstance(ref, OtherRef) and plainly(change.ref, plain)
+    ref = change.parsed
+    family = family_of(ref)
+    left_to_git = family.mover is Mover.ROLE and plainly(change.ref, plain)
     # Of a ref that is neither ours nor left to git, nothing is looked up: it is refused by its name.
-    known = left_to_git or not isinstance(ref, OtherRef)
+    known = left_to_git or family.mover is not Mover.ROLE
     current = place.repository.read_ref(change.ref) if known else None
     symbolic = current is not None and current.startswith("ref: ")
     who = pusher.principal
-    role = place.rights.role(who or "", place.label, space)
+    role = place.rights.role(who or "", place.label, ref.space)
     facts = None
-    fast_forward = False
-    if isinstance(ref, SpaceRef) and not symbolic:
+    commit = fast_forward = False
+    if family.mover is Mover.HOLDER and ref.space is not None and not symbolic:
         # Who may not append is told so whatever was pushed: nothing of it is read.
-        facts = _space(place, ground, ref.space, change, look=role >= Role.APPEND)
-    elif isinstance(ref, NotesRef) and change.new is not None and not place.repository.is_commit(change.new):
-        raise Rejected("bad-event", f"{change.ref}: notes are commits", "write them with `git notes`")
-    elif isinstance(ref, NotesRef) and current is not None and change.new is not None and not symbolic:
-        fast_forward = place.repository.git.is_ancestor(current, change.new)
+        facts = _space(place, ground, ref.space, change, look=role >= family.role)
+    elif family.mover is Mover.OWNER and change.new is not None and not symbolic:
+        commit = place.repository.is_commit(change.new)
+        fast_forward = commit and current is not None and place.repository.git.is_ancestor(current, change.new)
     return ChangeFacts(
         change=change,
-        ref=ref,
         role=role,
-        may_import=space is not None and place.rights.may_import(who or "", place.label, space),
+        may_import=ref.space is not None and place.rights.may_import(who or "", place.label, ref.space),
         current=current,
         symbolic=symbolic,
         plain=left_to_git,
+        commit=commit,
         fast_forward=fast_forward,
         space=facts,
     )
@@ -240,7 +237,10 @@ def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bo
     known: Mapping[str, Head] = {}
     head = standing.head
     if look and head is not None and change.new is not None:
-        relation, commits = relate(place, head, change.new)
+        try:
+            relation, commits = relate(place, head, change.new)
+        except TooLarge as error:
+            return replace(space_facts(standing, Relation.TOO_LARGE, (), {}), oversized=error)
         if relation is Relation.EXTENDS:
             known = ground.find(space, head, claimed_ids(commits))
     return space_facts(standing, relation, commits, known)
@@ -262,7 +262,10 @@ def space_facts(
 
 
 def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candidate]]:
-    """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it."""
+    """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it.
+
+    TooLarge where one of them, or what else is read on the way, is over the limit
+    """
     repository = place.repository
     if not repository.is_commit(new):
         return Relation.NO_COMMIT, ()
@@ -283,17 +286,6 @@ def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candi
     return (Relation.EXTENDS if first_parent(far[0].raw) == head.oid else Relation.MERGES), far
 
 
-def claimed_ids(commits: Sequence[Candidate]) -> list[str]:
-    """The Event-Ids that these commits claim; what is malformed claims none, and `decide` will say so."""
-    found: list[str] = []
-    for commit in commits:
-        try:
-            found.append(read_event(commit.raw, oid=commit.oid, parent_seq=0).event.id)
-        except BadEvent:
-            continue
-    return found
-
-
 def plain_patterns(place: Place) -> list[str]:
     """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
     return [word for value in place.repository.git.values(PLAIN_REFS) for word in value.split()]
@@ -301,6 +293,6 @@ def plain_patterns(place: Place) -> list[str]:
 
 def plainly(ref: str, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns leaves this ref to git; none leaves one in a folder of ours."""
-    if ref.startswith(OURS) or ".." in ref:
+    if family_at(ref) is not None or ".." in ref:
         return False
     return any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)

@@ -13,13 +13,13 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-from shardd.core.limits import commit_too_large
+from shardd.core.limits import TooLarge
 from shardd.core.names import is_oid
+from shardd.core.refs import Change
 from shardd.errors import Corrupt, SharddError, Unavailable
 from shardd.storage.reflocks import MARK
 
@@ -34,15 +34,6 @@ _PATIENT = {
 """Milliseconds to wait for a ref that another git has locked; by itself git waits 100."""
 
 _BUFFER = 256 * 1024  # bytes read from a git at a time
-
-
-@dataclass(frozen=True, slots=True)
-class RefMove:
-    """A ref to be moved by compare-and-swap. None stands for absent, before or after."""
-
-    ref: str
-    old: str | None
-    new: str | None
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -140,7 +131,7 @@ class Git:
 
     def move_refs(
         self,
-        moves: Iterable[RefMove],
+        moves: Iterable[Change],
         *,
         verified: Mapping[str, str | None] | None = None,
         pass_fds: Sequence[int] = (),
@@ -207,7 +198,7 @@ class Git:
                     raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
                 size = int(rest[7:])
                 if largest is not None and size > largest:
-                    raise commit_too_large(oid, size, largest)
+                    raise TooLarge(oid, size, largest)
                 raw = reading.stdout.read(size + 1)[:-1]
                 if len(raw) != size:
                     raise Unavailable(f"git cat-file ended early on {self.path}")
@@ -255,7 +246,7 @@ def _command(arguments: Sequence[str]) -> str:
     return words[0]
 
 
-def _update_line(move: RefMove) -> str:
+def _update_line(move: Change) -> str:
     # An empty old value would mean "any"; absence is all zeros (git-update-ref(1)).
     width = len(move.old or move.new or "")
     zero = "0" * width

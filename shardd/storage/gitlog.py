@@ -20,7 +20,8 @@ from shardd.core.event import Draft, Event, Head
 from shardd.core.importing import Imported, chain
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
-from shardd.core.names import check_principal, check_space, is_id, space_ref
+from shardd.core.names import check_principal, check_space, is_id
+from shardd.core.refs import LOG, space_ref
 from shardd.core.roles import FileAccess
 from shardd.errors import Misuse, Rejected
 from shardd.storage import reading
@@ -33,7 +34,7 @@ from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
 from shardd.storage.repository import Repository
 from shardd.storage.serverdir import ServerDir
 
-REMOTE = "refs/remotes/origin/spaces/"
+(REMOTE,) = LOG.clones
 
 
 class GitLog(DraftingLog):

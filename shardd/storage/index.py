@@ -23,7 +23,7 @@ from pathlib import Path
 
 from shardd.core.codec import decode_genesis, skim
 from shardd.core.event import Head
-from shardd.core.names import space_ref
+from shardd.core.refs import space_ref
 from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage import reading
 from shardd.storage.durable import writing

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shardd.core.names import LeaseRef, classify, is_id, lease_ref, space_ref
+from shardd.core.names import is_id
+from shardd.core.refs import Change, LeaseRef, lease_ref, lock_of, space_ref
 from shardd.storage.durable import sync_directories
-from shardd.storage.git import RefMove
-from shardd.storage.locks import Lock, lock_of, locked
+from shardd.storage.locks import Lock, locked
 
 if TYPE_CHECKING:
     from shardd.storage.repository import Repository
@@ -35,14 +35,14 @@ class Intent(msgspec.Struct, frozen=True):
     id: str
     whole: bool
     locks: list[str]
-    moves: list[RefMove]
+    moves: list[Change]
 
 
 @contextmanager
-def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = False) -> Iterator[None]:
+def noted(locks: Sequence[Lock], moves: Sequence[Change], *, whole: bool = False) -> Iterator[None]:
     """Move them, and sync what they need, in this block. whole: a journal must not move alone either"""
     # An epoch that has begun and no event of it is no half push: a journal moves first and needs no record.
-    whole = whole or sum(not isinstance(classify(move.ref), LeaseRef) for move in moves) > 1
+    whole = whole or sum(not isinstance(move.parsed, LeaseRef) for move in moves) > 1
     # Names are bytes, and JSON is text: each byte as the character of that number.
     named = [replace(move, ref=move.ref.encode("utf-8", "surrogateescape").decode("latin-1")) for move in moves]
     intent = Intent(os.urandom(8).hex(), whole, [lock.name for lock in locks], named)
@@ -87,14 +87,14 @@ def settle(repository: Repository, locks: Sequence[Lock]) -> None:
         repository.sync_refs(intent.moves)
     if found:
         spaces = [lock.name for lock in locks if is_id(lock.name)]
-        moved = {move.ref for intent in found.values() for move in intent.moves if lock_of(move.ref) in found}
+        moved = {move.ref for intent in found.values() for move in intent.moves if lock_of(move.parsed) in found}
         repository.clear_locks({*moved, *map(space_ref, spaces), *map(lease_ref, spaces)})
     for lock in locks:
         if lock.name in found or lock.read():
             lock.write(b"", durable=True)
 
 
-def unfinished(repository: Repository, name: str) -> list[RefMove]:
+def unfinished(repository: Repository, name: str) -> list[Change]:
     """What `settle` would move, for who may not write there. name: of the one lock of those moves"""
     try:
         intent = _parsed((repository.locks / name).read_bytes())
@@ -103,7 +103,7 @@ def unfinished(repository: Repository, name: str) -> list[RefMove]:
     return _left(repository, intent) if intent is not None and intent.whole else []
 
 
-def _left(repository: Repository, intent: Intent) -> list[RefMove]:
+def _left(repository: Repository, intent: Intent) -> list[Change]:
     """The moves that are still to be made; none where none was made."""
     at = {move: repository.read_ref(move.ref) for move in intent.moves}
     left = [move for move, oid in at.items() if oid == move.old]

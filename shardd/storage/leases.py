@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from shardd.core.lease import Tenancy
 from shardd.core.names import is_id
+from shardd.core.tenancy import Tenancy
 from shardd.errors import Corrupt, SharddError, Unavailable
 from shardd.storage.clock import Mark
 from shardd.storage.durable import sync_directories, writing, written_whole

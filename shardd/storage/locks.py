@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardd.core.names import IntentRef, LeaseRef, NotesRef, SpaceRef, classify
 from shardd.errors import Unavailable
 from shardd.storage.durable import writing
 
-# Locks that belong to no space; no space begins with `@`.
-REFS = "@refs"  # refs that are neither logs nor notes
+# Locks that belong to no space, besides those of single refs (core/refs.py); no space begins with `@`.
 HEAD = "@head"  # what HEAD points at, while that does not exist
 PACKED_REFS = "@packed-refs"  # git's one file of packed refs; always taken last, on its own
 
@@ -33,17 +31,6 @@ BRIEF = 0.25
 """Seconds to wait for a lock while others are held."""
 
 _LARGEST = 1024 * 1024  # bytes in a lock file that are looked at
-
-
-def lock_of(ref: str) -> str:
-    """The name of the lock under which a ref is moved."""
-    match classify(ref):
-        case SpaceRef(space) | LeaseRef(space) | IntentRef(space):
-            return space
-        case NotesRef(principal):
-            return f"@notes-{principal}"
-        case _:
-            return REFS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.event import Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
-from shardd.core.lease import Tenancy, Transition, change, observe
+from shardd.core.lease import Transition, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space, space_ref
+from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept, Candidate, Decision, decide
+from shardd.core.policy import Accept, Decision, decide
+from shardd.core.push_facts import Candidate
+from shardd.core.refs import space_ref
 from shardd.core.roles import FileAccess, Rights
+from shardd.core.tenancy import Tenancy
 from shardd.storage.authority import Changed
 from shardd.storage.clock import Mark, SystemTime, TimeSource, read
 from shardd.storage.facts import Options, Pusher, Standing, Terms, append_facts

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shardd.core.lease import Tenancy
-from shardd.core.names import SpaceRef, classify, lease_ref, space_ref
+from shardd.core.refs import Change, SpaceRef, lease_ref, space_ref
+from shardd.core.tenancy import Tenancy
 from shardd.errors import Unavailable
 from shardd.storage import intents
 from shardd.storage.clock import Mark
-from shardd.storage.git import RefMove
 from shardd.storage.leases import LeaseStore, Record
 from shardd.storage.locks import Lock
 from shardd.storage.repository import Repository
@@ -22,7 +21,7 @@ class Step:
 
     record: Record
     mark: Mark
-    journal: RefMove
+    journal: Change
     head: str
 
     @property
@@ -34,7 +33,7 @@ def carry_out(
     repository: Repository,
     store: LeaseStore,
     locks: Sequence[Lock],
-    moves: Sequence[RefMove],
+    moves: Sequence[Change],
     steps: Sequence[Step],
     *,
     journals: Mapping[str, str | None],
@@ -62,13 +61,11 @@ def carry_out(
             raise
 
 
-def _fence(
-    moves: Sequence[RefMove], steps: Sequence[Step], journals: Mapping[str, str | None]
-) -> dict[str, str | None]:
+def _fence(moves: Sequence[Change], steps: Sequence[Step], journals: Mapping[str, str | None]) -> dict[str, str | None]:
     """What must stay where it is: the log where an epoch begins, the journal where a log grows."""
     still: dict[str, str | None] = {space_ref(step.space): step.head for step in steps}
     for move in moves:
-        if isinstance(ref := classify(move.ref), SpaceRef):
+        if isinstance(ref := move.parsed, SpaceRef):
             still[lease_ref(ref.space)] = journals[ref.space]
     for move in [*(step.journal for step in steps), *moves]:
         still.pop(move.ref, None)

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from shardd.core.limits import Limits
-from shardd.core.names import SpaceRef, classify
-from shardd.core.policy import Change, Reject, decide
+from shardd.core.policy import Reject, decide
+from shardd.core.refs import Change, SpaceRef, classify, lock_of
 from shardd.core.roles import Access, Rights
 from shardd.core.wire import FLUSH, packet, parse_update, printable, read_packets, report
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, TimeSource
 from shardd.storage.facts import Pusher, gather, parse_options
-from shardd.storage.git import RefMove
-from shardd.storage.locks import lock_of
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point, reached
 
@@ -84,8 +82,8 @@ class Receiver:
 
     def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
         """Decide under the locks and move; None if all was moved, else why nothing was."""
-        spaces = {ref.space for change in changes if isinstance(ref := classify(change.ref), SpaceRef)}
-        others = {lock_of(change.ref) for change in changes if not isinstance(classify(change.ref), SpaceRef)}
+        spaces = {change.parsed.space for change in changes if isinstance(change.parsed, SpaceRef)}
+        others = {lock_of(change.parsed) for change in changes}
         try:
             with Repository(self.path) as repository:
                 authority = self._authority(repository, Access())
@@ -99,9 +97,7 @@ class Receiver:
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
                         return self._one_line(decision)
-                    moves = [
-                        RefMove(change.ref, change.old, change.new) for change in changes if change.old != change.new
-                    ]
+                    moves = [change for change in changes if change.old != change.new]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
             return self._one_line(error)
@@ -114,7 +110,7 @@ class Receiver:
 
     def lines_for(self, refusal: Reject | SharddError) -> list[str]:
         """What the pusher reads: code and message, and the remedy on a line of its own."""
-        error = refusal.error() if isinstance(refusal, Reject) else refusal
+        error = refusal.reason if isinstance(refusal, Reject) else refusal
         remedy = error.seen_from(self.reach)
         said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
         return [printable(line) for line in said]

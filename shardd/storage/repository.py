@@ -13,13 +13,14 @@ from pathlib import Path
 
 from dulwich.refs import DiskRefsContainer, Ref
 
-from shardd.core.limits import Limits, commit_too_large
-from shardd.core.names import SPACES, is_id, is_oid
+from shardd.core.limits import Limits, TooLarge
+from shardd.core.names import is_id, is_oid
+from shardd.core.refs import SPACES, Change
 from shardd.errors import Corrupt, Unavailable
 from shardd.storage import reflocks
 from shardd.storage.aside import aside
 from shardd.storage.durable import sync_directories, sync_files, write_atomic, writing
-from shardd.storage.git import Git, RefMove
+from shardd.storage.git import Git
 from shardd.storage.kept import KeptPacks
 from shardd.storage.locks import PACKED_REFS, Lock, locked
 from shardd.storage.objects import Objects
@@ -101,7 +102,7 @@ class Repository:
     def has(self, oid: str) -> bool:
         return self._objects.has(oid)
 
-    def secure(self, kept: KeptPacks, moves: Sequence[RefMove], events: Sequence[str]) -> None:
+    def secure(self, kept: KeptPacks, moves: Sequence[Change], events: Sequence[str]) -> None:
         """Put into a pack under a keep, and on disk, all that the refs of a push are to name and git has taken in.
 
         events: the commits that go to spaces. Unavailable if something has gone already: then nothing has moved yet.
@@ -163,7 +164,7 @@ class Repository:
 
     def move_refs(
         self,
-        moves: Sequence[RefMove],
+        moves: Sequence[Change],
         *,
         locks: Sequence[Lock] = (),
         verified: Mapping[str, str | None] | None = None,
@@ -215,12 +216,12 @@ class Repository:
         """Remove what a killed git of ours has left locked of these refs, whose locks are held."""
         reflocks.clear(self.path, reflocks.names(refs, head=self.read_ref("HEAD"), deleting=False))
 
-    def _sync_ref_folders(self, moves: Sequence[RefMove]) -> None:
+    def _sync_ref_folders(self, moves: Sequence[Change]) -> None:
         directories = {self.path / folder for move in moves for folder in Path(move.ref).parents}
         with writing(self.path):
             sync_directories(sorted(directories, reverse=True))
 
-    def sync_refs(self, moves: Sequence[RefMove]) -> None:
+    def sync_refs(self, moves: Sequence[Change]) -> None:
         """Sync what is seen of moves that somebody else may have carried out. What they name was on disk before."""
         with writing(self.path):
             sync_files([*(self.path / move.ref for move in moves), self.path / "packed-refs"])
@@ -255,7 +256,7 @@ class Repository:
             if oid is None or len(found) >= at_most:
                 return found[::-1], False
             if largest is not None and (size := (self.header(oid) or ("", 0))[1]) > largest:
-                raise commit_too_large(oid, size, largest)
+                raise TooLarge(oid, size, largest)
             raw = self.commit(oid)
             found.append((oid, raw))
             oid = first_parent(raw)

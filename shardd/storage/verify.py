@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shardd.core.event import Head
-from shardd.core.names import LEASES, SPACES, is_id
+from shardd.core.names import is_id
 from shardd.core.objects import algorithm_of, commit_oid
+from shardd.core.refs import JOURNAL, LOG
 from shardd.core.verifying import Journal, Verifier
 from shardd.errors import Corrupt, Damaged, SharddError, Unavailable
 from shardd.storage.git import Git
@@ -69,9 +70,9 @@ def spaces_in(git: Git, *, bare: bool) -> list[Refs]:
     """The spaces that a repository has: the branches of a bare one, what a clone has fetched of `origin`."""
     listed = git.run("for-each-ref", "--format=%(refname)").decode("utf-8", "surrogateescape").split("\n")
     names = set(listed)
-    fetched = "refs/remotes/origin/spaces/"
-    prefix = SPACES if bare or not any(name.startswith(fetched) for name in listed) else fetched
-    places = (LEASES, "refs/remotes/origin/leases/", "refs/shardd/leases/")
+    prefixes = [LOG.prefix] if bare else [*LOG.clones, LOG.prefix]
+    prefix = next((each for each in prefixes if any(name.startswith(each) for name in listed)), LOG.prefix)
+    places = (JOURNAL.prefix, *JOURNAL.clones)
     found = []
     for name in listed:
         space = name.removeprefix(prefix)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shardd.core.names import INTENTS, NOTES, check_space, lease_ref, space_ref
+from shardd.core.names import check_space
+from shardd.core.refs import shown, space_ref
 from shardd.storage.durable import write_atomic
 from shardd.storage.repository import STATE
 
@@ -36,5 +37,4 @@ def repository_of(git_dir: Path) -> Path:
 
 def hidden(space: str, principal: str) -> list[str]:
     """Values of transfer.hideRefs, in order, that leave of a repo's refs what belongs to one space and one reader."""
-    shown = [space_ref(space), lease_ref(space), f"{INTENTS}{space}", f"{NOTES}{principal}"]
-    return ["refs/", *(f"!{ref}" for ref in shown)]
+    return ["refs/", *(f"!{ref}" for ref in shown(space, principal))]

@@ -20,16 +20,16 @@ from shardd.core.codec import decode_event
 from shardd.core.event import Draft, Event, Head
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant
-from shardd.core.names import space_ref
 from shardd.core.policy import Accept
+from shardd.core.refs import Change, space_ref
+from shardd.core.refusals import HeadMoved
 from shardd.core.roles import FileAccess
-from shardd.errors import Corrupt, HeadMoved, Unavailable
+from shardd.errors import Corrupt, Unavailable
 from shardd.storage import aside, kept, packs
 from shardd.storage import git as storage_git
 from shardd.storage import repository as storage_repository
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher
-from shardd.storage.git import RefMove
 from shardd.storage.gitlog import GitLog
 from shardd.storage.importing import import_events
 from shardd.storage.locks import locked
@@ -98,7 +98,7 @@ def pushed(path: Path, count: int = 1) -> None:
             for each in brought:
                 seq = events[-1].seq if events else head.seq
                 events.append(decode_event(each.raw, oid=each.oid, parent_seq=seq))
-            move = RefMove(space_ref(SPACE), head.oid, brought[-1].oid)
+            move = Change(space_ref(SPACE), head.oid, brought[-1].oid)
             held.move([move], Accept(events={space_ref(SPACE): events}), "alice")
 
 
@@ -112,7 +112,7 @@ def notes(path: Path) -> None:
     tree = git(path, "mktree", stdin=f"100644 blob {blob}\tnote\n".encode())
     oid = git(path, "commit-tree", tree, "-m", "notes")
     with embedded(path) as authority, authority.hold([], also=["@notes-alice"]) as held:
-        held.move([RefMove("refs/notes/alice", None, oid)], Accept(), "alice")
+        held.move([Change("refs/notes/alice", None, oid)], Accept(), "alice")
 
 
 def lease(path: Path) -> None:

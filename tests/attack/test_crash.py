@@ -12,7 +12,7 @@ import pytest
 from shardd.core.event import Draft, Event
 from shardd.core.journal import Entry
 from shardd.core.lease import Acquire, Grant, Release, Revoke, Transition
-from shardd.core.names import lease_ref, space_ref
+from shardd.core.refs import lease_ref, space_ref
 from shardd.storage.appending import append_drafts
 from shardd.storage.facts import Pusher
 from shardd.storage.gitlog import GitLog

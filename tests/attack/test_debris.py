@@ -15,15 +15,15 @@ import pytest
 
 from shardd.core.event import Head
 from shardd.core.journal import encode_entry, entry_of
-from shardd.core.lease import Acquire, Ended, Grant, Momentary, Reason, Release, Tenure
-from shardd.core.names import lease_ref, space_ref
+from shardd.core.lease import Acquire, Grant, Momentary, Release
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept
+from shardd.core.refs import Change, lease_ref, space_ref
+from shardd.core.tenancy import Ended, Reason, Tenure
 from shardd.errors import Corrupt, Rejected, SharddError, Unavailable
 from shardd.storage.appending import append_drafts
 from shardd.storage.embedded import prepare
 from shardd.storage.facts import Pusher
-from shardd.storage.git import RefMove
 from shardd.storage.gitlog import GitLog
 from shardd.storage.kept import KeptPacks
 from shardd.storage.leases import LeaseStore
@@ -84,9 +84,9 @@ def test_a_lock_file_of_a_killed_git_does_not_stop_a_deletion(repo: Path, left: 
     with embedded(repo) as authority, authority.hold([], also=["@notes-alice"]) as held:
         repository = authority.place.repository
         oid = repository.read_ref(space_ref(SPACE))
-        held.move([RefMove("refs/notes/alice", None, oid)], Accept(), "alice")
+        held.move([Change("refs/notes/alice", None, oid)], Accept(), "alice")
         left_locked(repo / left)
-        held.move([RefMove("refs/notes/alice", oid, None)], Accept(), "alice")
+        held.move([Change("refs/notes/alice", oid, None)], Accept(), "alice")
         assert repository.read_ref("refs/notes/alice") is None
 
 
@@ -404,7 +404,7 @@ def test_a_foreign_journal_entry_above_ours_ends_our_lease(repo: Path) -> None:
         tenure = Tenure(9, "dave", 1_781_517_600_000, Reason.GRANT, Ended.REVOKED)
         raw = encode_entry(entry_of(tenure, Head(2, "1" * 40)), parent=published)
         KeptPacks(repo, []).write([raw])
-        repository.move_refs([RefMove(lease_ref(SPACE), published, commit_oid(raw))])
+        repository.move_refs([Change(lease_ref(SPACE), published, commit_oid(raw))])
     with pytest.raises(Rejected):
         append(repo, drafts("alice"))
     assert epoch_after_grant(repo) == 10

@@ -13,10 +13,9 @@ import pytest
 
 from shardd.core.event import Draft, Head
 from shardd.core.lease import Acquire
-from shardd.core.names import space_ref
+from shardd.core.refs import Change, space_ref
 from shardd.errors import Rejected, Unavailable
 from shardd.storage import index as module
-from shardd.storage.git import RefMove
 from shardd.storage.index_file import Row, Tail, opened, stands_at
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point
@@ -151,7 +150,7 @@ def by_hand(repo: Path, count: int) -> None:
             # A type may be called like the trailer; that makes it none.
             said = git(repo, "commit-tree", git(repo, "mktree").stdout.strip(), "-p", oid, "-m", f"Seq: {number}")
             oid = said.stdout.strip()
-        authority.place.repository.move_refs([RefMove(space_ref(SPACE), at.oid, oid)])
+        authority.place.repository.move_refs([Change(space_ref(SPACE), at.oid, oid)])
 
 
 @pytest.mark.parametrize("count", [1, 3, 70])

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from shardd.core.lease import Acquire, Grant, Release, Renew
-from shardd.core.names import lease_ref, space_ref
 from shardd.core.policy import Accept
+from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.core.wire import FLUSH, packet
 from shardd.errors import SharddError, Unavailable
 from shardd.storage import git as storage_git
@@ -24,7 +24,6 @@ from shardd.storage import reflocks
 from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.facts import Pusher
-from shardd.storage.git import RefMove
 from shardd.storage.kept import KeptPacks
 from shardd.storage.locks import locked
 from shardd.storage.receive import Receiver
@@ -254,7 +253,7 @@ def push_to_both(authority: EmbeddedAuthority) -> None:
         for space in (SPACE, OTHER):
             events = commits(authority.existing(space), "alice", epoch=1)
             store(authority.place.repository.path, [commit.raw for commit in events])
-            moves.append(RefMove(space_ref(space), authority.existing(space).oid, events[-1].oid))
+            moves.append(Change(space_ref(space), authority.existing(space).oid, events[-1].oid))
         held.move(moves, Accept(), "alice")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shardd.core.lease import Acquire, Grant, Release
-from shardd.core.names import space_ref
+from shardd.core.refs import space_ref
 from shardd.storage.appending import append_drafts
 from shardd.storage.facts import Pusher
 from shardd.storage.seams import Point

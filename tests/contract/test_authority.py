@@ -17,11 +17,9 @@ from shardd.core.lease import (
     PERSON_TTL_MS,
     WAITER_SILENCE_MS,
     Acquire,
-    Ended,
     GiveUp,
     Grant,
     Momentary,
-    Reason,
     Release,
     Renew,
     Restored,
@@ -30,6 +28,7 @@ from shardd.core.lease import (
     Transition,
 )
 from shardd.core.policy import Accept, Decision, Reject
+from shardd.core.tenancy import Ended, Reason
 from shardd.errors import Misuse, Rejected
 from shardd.storage.authority import Changed
 from tests.authorities import PEOPLE, Backend, Kept, commits, drafts, embedded, in_memory, make_repo

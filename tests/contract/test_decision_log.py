@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from shardd.core.event import Data, Draft, Event, Head
-from shardd.errors import BadEvent, HeadMoved, Misuse, Rejected
+from shardd.core.refusals import HeadMoved
+from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.storage.gitlog import GitLog
 from shardd.storage.log import DecisionLog
 from shardd.storage.memory import MemoryLog

@@ -16,8 +16,8 @@ from shardd.core.event import Draft, Event, parse_time
 from shardd.core.importing import of_events
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant, Release, Revoke
-from shardd.core.names import lease_ref, space_ref
 from shardd.core.objects import commit_oid
+from shardd.core.refs import lease_ref, space_ref
 from shardd.core.roles import FileAccess
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.repository import Repository

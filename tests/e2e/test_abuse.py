@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shardd.core.names import lease_ref
+from shardd.core.refs import lease_ref
 from tests.e2e.harness import Actor, Garden, Server
 
 

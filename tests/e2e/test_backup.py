@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from shardd.core.journal import decode_entry
+from shardd.core.refs import Change
 from shardd.storage import backup as module
 from shardd.storage.backup import backup, restore
-from shardd.storage.git import RefMove
 from shardd.storage.locks import Lock
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point
@@ -282,7 +282,7 @@ def test_a_backup_killed_between_journal_and_log_is_read_as_if_it_had_ended(
 
     move = Repository.move_refs
 
-    def killed(copy: Repository, moves: Sequence[RefMove], *, locks: Sequence[Lock]) -> None:
+    def killed(copy: Repository, moves: Sequence[Change], *, locks: Sequence[Lock]) -> None:
         assert [each.ref.startswith("refs/leases/") for each in moves] == [True, False], "the journal goes first"
         move(copy, moves[:1], locks=locks)
         raise Killed

@@ -18,8 +18,10 @@ from shardd import (
     InformationSpace,
     MemoryLog,
     Misuse,
+    NotHolder,
     Rejected,
     RemoteLog,
+    StaleEpoch,
     Unavailable,
     import_log,
 )
@@ -72,22 +74,27 @@ def test_each_append_takes_a_free_lease_for_itself(log: RemoteLog, garden: Garde
     assert "nobody" in bob.ssh(f"lease show {garden}")
     epoch = bob.acquire(garden)
     head = log.head("whynot")
-    with pytest.raises(Rejected, match="bob holds the lease") as caught:
+    with pytest.raises(NotHolder, match="bob holds the lease") as caught:
         log.append("whynot", "note")
     assert (caught.value.code, log.head("whynot")) == ("not-holder", head)
+    assert caught.value.lease is not None
+    assert (caught.value.lease.holder, caught.value.lease.epoch) == ("bob", epoch)
+    assert 0 < caught.value.turn.left <= 15 * 60_000
+    assert "`ssh -p" in caught.value.remedy
+    assert f" lease acquire {garden} --wait " in caught.value.remedy
     with connect(bob, garden, take_lease=False) as held:
         assert held.append("whynot", "note").epoch == epoch
 
 
 def test_without_a_lease_and_without_taking_one_nothing_is_appended(alice: Actor, garden: Garden) -> None:
     with connect(alice, garden, take_lease=False) as log:
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(NotHolder) as free:
             log.append("whynot", "note")
-        assert caught.value.code == "not-holder"
+        assert free.value.lease is None
         epoch = alice.acquire(garden, "--fenced")
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(StaleEpoch) as stale:
             log.append("whynot", "note")
-        assert caught.value.code == "stale-epoch"
+        assert (stale.value.epoch, stale.value.named) == (epoch, None)
     with connect(alice, garden, take_lease=False, epoch=epoch) as log:
         assert log.append("whynot", "note").epoch == epoch
 

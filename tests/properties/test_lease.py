@@ -13,23 +13,20 @@ from shardd.core.lease import (
     MAX_TTL_MS,
     WAITER_SILENCE_MS,
     Acquire,
-    Ended,
     GiveUp,
     Grant,
-    Lease,
     Momentary,
     Outcome,
     Release,
     Renew,
     Restored,
     Revoke,
-    Tenancy,
     Transfer,
     Transition,
-    Waiter,
     change,
     observe,
 )
+from shardd.core.tenancy import Ended, Lease, Tenancy, Waiter
 from shardd.errors import Misuse, Rejected
 from tests.clocks import NOON
 

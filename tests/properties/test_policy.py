@@ -12,23 +12,13 @@ from hypothesis import strategies as st
 from shardd.core.append import encode_batch
 from shardd.core.codec import genesis
 from shardd.core.event import Draft, Head
-from shardd.core.lease import Ended, Lease, Tenancy, Waiter
-from shardd.core.limits import Limits
-from shardd.core.names import IntentRef, LeaseRef, NotesRef, OtherRef, SpaceRef, space_ref
+from shardd.core.limits import Limits, TooLarge
 from shardd.core.objects import commit_oid
-from shardd.core.policy import (
-    Accept,
-    Candidate,
-    Change,
-    ChangeFacts,
-    Decision,
-    PushFacts,
-    Reject,
-    Relation,
-    SpaceFacts,
-    decide,
-)
+from shardd.core.policy import Accept, Decision, Reject, decide
+from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts
+from shardd.core.refs import Change, NotesRef, OtherRef, SpaceRef, space_ref
 from shardd.core.roles import Role
+from shardd.core.tenancy import Ended, Lease, Tenancy, Waiter
 from tests.clocks import NOON
 from tests.properties.strategies import DRAFTS
 
@@ -57,7 +47,6 @@ def a_push(batch: list[Draft], *, tenancy: Tenancy = MINE, said: int | None = EP
     ref = space_ref("whynot")
     change = ChangeFacts(
         change=Change(ref, GENESIS.oid, commits[-1].oid),
-        ref=SpaceRef("whynot"),
         role=Role.APPEND,
         current=GENESIS.oid,
         space=SpaceFacts(GENESIS, tenancy, NOON, commits=commits),
@@ -124,10 +113,20 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
     "known id": (lambda f: with_space(f, known_ids={"e0": Head(1, "3" * 40)}), "duplicate-event"),
     "big": (lambda f: replace(f, limits=Limits(commit_bytes=100)), "too-large"),
     "not hers": (lambda f: with_lease(replace(f, principal="carol"), holder="carol"), "forged-actor"),
-    "a lease ref": (lambda f: with_change(f, ref=LeaseRef("whynot")), "ref-not-allowed"),
-    "an intent": (lambda f: with_change(f, ref=IntentRef("whynot", "alice", "a")), "ref-not-allowed"),
-    "any ref": (lambda f: with_change(f, ref=OtherRef("refs/heads/main")), "ref-not-allowed"),
-    "another's notes": (lambda f: with_change(f, ref=NotesRef("bob")), "not-permitted"),
+    "a lease ref": (lambda f: moved(f, ref="refs/leases/whynot"), "ref-not-allowed"),
+    "an intent": (lambda f: moved(f, ref="refs/intents/whynot/alice/a"), "ref-not-allowed"),
+    "any ref": (lambda f: moved(f, ref="refs/heads/main"), "ref-not-allowed"),
+    "a replacement": (lambda f: moved(f, ref=f"refs/replace/{GENESIS.oid}"), "ref-not-allowed"),
+    "a lease ref, left to git": (lambda f: with_change(moved(f, ref="refs/leases/s"), plain=True), "ref-not-allowed"),
+    "another's notes": (lambda f: moved(f, ref="refs/notes/bob"), "not-permitted"),
+    "notes that are no commits": (lambda f: moved(f, ref="refs/notes/alice"), "bad-event"),
+    "twice": (lambda f: replace(f, changes=[*f.changes, *f.changes]), "ref-not-allowed"),
+    "an option": (lambda f: replace(f, malformed="epoch=x"), "stale-epoch"),
+    "another option": (lambda f: replace(f, malformed="lease=x"), "not-holder"),
+    "unread": (
+        lambda f: with_space(f, relation=Relation.TOO_LARGE, oversized=TooLarge("5" * 40, 70_000, 65_536)),
+        "too-large",
+    ),
 }
 
 
@@ -148,7 +147,7 @@ def test_each_fact_that_is_denied_refuses_by_its_code(name: str, batch: list[Dra
     decision = decide(deny(a_push(batch)))
     assert isinstance(decision, Reject)
     assert decision.code == code
-    assert decision.ref == space_ref("whynot")
+    assert decision.ref == deny(a_push(batch)).changes[0].change.ref
     assert decision.message
 
 
@@ -231,15 +230,18 @@ SPACES = st.none() | st.builds(
     st.just({}),
 )
 REFS = st.sampled_from(
-    [SpaceRef("whynot"), LeaseRef("s"), IntentRef("s", "alice", "a"), NotesRef("alice"), NotesRef("bob"), OtherRef("x")]
+    [
+        *(space_ref("whynot"), "refs/leases/s", "refs/intents/s/alice/a", "refs/notes/alice", "refs/notes/bob"),
+        *(f"refs/replace/{GENESIS.oid}", "refs/heads/spaces/No", "x"),
+    ]
 )
 CHANGES = st.builds(
     ChangeFacts,
-    st.builds(Change, st.sampled_from([space_ref("whynot"), "x"]), OIDS, OIDS),
-    REFS,
+    st.builds(Change, REFS, OIDS, OIDS),
     st.sampled_from(Role),
     st.booleans(),
     OIDS,
+    st.booleans(),
     st.booleans(),
     st.booleans(),
     st.booleans(),
@@ -252,6 +254,7 @@ PUSHES = st.builds(
     st.lists(CHANGES, max_size=3),
     st.none() | st.integers(0, 9),
     st.booleans(),
+    st.none() | st.sampled_from(["epoch=", "lease=x"]),
     st.booleans(),
 )
 
@@ -266,11 +269,12 @@ def test_any_facts_get_a_decision(facts: PushFacts) -> None:
     assert facts.principal is not None or not facts.changes
     for each in facts.changes:
         assert each.role >= Role.READ
-        if isinstance(each.ref, SpaceRef):
+        if isinstance(each.change.parsed, SpaceRef):
             assert each.role >= Role.APPEND
             assert each.space is not None
             assert each.space.frozen is None
             lease = each.space.tenancy.lease
             assert lease.holder == facts.principal if lease else facts.take_lease or facts.unleased
         else:
-            assert isinstance(each.ref, NotesRef) or each.plain
+            assert isinstance(each.change.parsed, NotesRef) or each.plain
+            assert isinstance(each.change.parsed, NotesRef | OtherRef)

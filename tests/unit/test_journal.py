@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from shardd.core.event import Head
 from shardd.core.journal import Entry, decode_entry, encode_entry, entry_of
-from shardd.core.lease import Ended, Reason, Tenure
 from shardd.core.objects import commit_oid, parse_commit
+from shardd.core.tenancy import Ended, Reason, Tenure
 from shardd.errors import BadEvent
 from tests.clocks import NOON
 

@@ -15,7 +15,8 @@ from shardd.core.event import Event
 from shardd.core.fold import Reducer
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.kind import Kind, PageKey, Ref
-from shardd.errors import Corrupt, HeadMoved, Misuse, Rejected
+from shardd.core.refusals import HeadMoved
+from shardd.errors import Corrupt, Misuse, Rejected
 from shardd.storage.memory import MemoryLog
 from shardd.wiki.shard import DictShard, Source
 from shardd.wiki.space import InformationSpace

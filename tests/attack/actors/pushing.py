@@ -10,7 +10,7 @@ from dulwich.objects import Commit, ShaFile
 
 from shardd.core.append import encode_batch
 from shardd.core.event import Head
-from shardd.core.names import space_ref
+from shardd.core.refs import space_ref
 from shardd.storage.seams import VARIABLE
 from tests.attack import answers
 from tests.attack.actors import leasing

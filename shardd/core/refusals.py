@@ -1,0 +1,400 @@
+"""Refusals that carry what a program needs to go on, as data; and every error as a JSON value and back.
+
+Their words are made from the data where somebody reads them. An error that came from a server keeps the words that were
+said there: its remedies name the commands by which this reader reaches that server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from shardd.core.canonical import Json
+from shardd.core.event import Head
+from shardd.core.tenancy import Ended, Lease, left_text, milliseconds, stamp
+from shardd.errors import BadEvent, Corrupt, Damaged, Misuse, Rejected, SharddError, Unavailable
+
+Words: TypeAlias = tuple[str, str]
+"""Message and remedy."""
+
+
+class Asked(StrEnum):
+    """What somebody asked for whose turn it is not."""
+
+    APPEND = "append"  # or to hold the lease
+    KEEP = "keep"  # what is for the holder: to renew, release or transfer it
+    GRANT = "grant"  # that it be granted to `principal`, without force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Why it is not the turn of `principal`. Times in milliseconds of the lease clock, `now` among them.
+
+    space: as it is called in messages, `repo/space`; lease: the live one; ended: how the last one did, where none is
+    waiting: who comes first although nobody holds it, in order; barred_until: the lease was revoked from `principal`
+    may_append: whether the role of `principal` would do
+    """
+
+    space: str
+    principal: str
+    now: int
+    lease: Lease | None = None
+    asked: Asked = Asked.APPEND
+    ended: Ended = Ended.FIRST
+    waiting: tuple[str, ...] = ()
+    barred_until: int | None = None
+    may_append: bool = True
+
+    @property
+    def left(self) -> int:
+        """Milliseconds for which somebody still holds it."""
+        return 0 if self.lease is None else self.lease.left(self.now)
+
+    def words(self) -> Words:
+        space, me, lease = self.space, self.principal, self.lease
+        if self.barred_until is not None:
+            left = left_text(self.barred_until - self.now)
+            return (
+                f"the lease of {space} was revoked from {me}, who may not hold it for {left}",
+                f"wait, or ask an admin for `shardd lease grant {space} {me}`",
+            )
+        if self.asked is Asked.APPEND:
+            message, remedy = self._free() if lease is None else self._held(lease)
+            if not self.may_append:
+                remedy = f"{me} needs the role append first: ask an admin for `shardd role grant {me} append {space}`"
+            return message, remedy
+        if lease is None:
+            how = "" if self.ended is Ended.FIRST else f": the last one {_ENDINGS[self.ended]}"
+            return f"nobody holds {space}{how}", f"run `shardd lease acquire {space}`"
+        if self.asked is Asked.KEEP:
+            return (
+                f"{lease.holder} holds {space} (epoch {lease.epoch}), not {me}",
+                f"ask {lease.holder}, or an admin: `shardd lease revoke {space}`",
+            )
+        return (
+            f"{lease.holder} holds {space} (epoch {lease.epoch}, {left_text(self.left)} left)",
+            f"wait, or run `shardd lease grant {space} {me} --force` to take it away",
+        )
+
+    def _free(self) -> Words:
+        space = self.space
+        if self.waiting:
+            return (
+                f"{space} is free, but {self.waiting[0]} waits for it and comes first",
+                f"run `shardd lease acquire {space} --wait 60` to stand in line",
+            )
+        how = "" if self.ended is Ended.FIRST else f" (the last one {_ENDINGS[self.ended]})"
+        return f"nobody holds the lease of {space}{how}", f"run `shardd lease acquire {space}`, then try again"
+
+    def _held(self, lease: Lease) -> Words:
+        space, holder = self.space, lease.holder
+        since = f"(epoch {lease.epoch}, {left_text(self.left)} left)"
+        if holder == self.principal:
+            return (
+                f"{holder} already holds {space} in another session {since}",
+                f"run `shardd lease renew {space}` to keep it, or `shardd lease release {space}` first",
+            )
+        wait = f"`shardd lease acquire {space} --wait {-(-self.left // 1000)}`"
+        return f"{holder} holds the lease of {space} {since}", f"ask {holder} to release it, or wait: {wait}"
+
+
+_ENDINGS = {
+    Ended.RELEASED: "was released",
+    Ended.EXPIRED: "expired",
+    Ended.TRANSFERRED: "was transferred",
+    Ended.REVOKED: "was revoked",
+    Ended.RESTORED: "ended when the repo was restored",
+}
+
+
+class NotHolder(Rejected):
+    """It is not the caller's turn: somebody else holds the lease, or nobody does. words: as another process said it"""
+
+    def __init__(self, turn: Turn, words: Words | None = None) -> None:
+        super().__init__("not-holder", "")
+        self.turn = turn
+        self._said = words
+
+    @property
+    def lease(self) -> Lease | None:
+        """The live one, which is another's."""
+        return self.turn.lease
+
+    def words(self) -> Words:
+        return self._said or self.turn.words()
+
+
+class Met(StrEnum):
+    """How it came out that the log does not stand where somebody believed."""
+
+    EXPECTED = "expected"  # the caller said where
+    PUSHED = "pushed"  # the head is no ancestor of what was pushed
+    MEANWHILE = "meanwhile"  # it moved between the push's look and its turn
+
+
+class HeadMoved(Rejected):
+    """The log has moved on since the caller looked. head: where it stands now; None if the space does not exist
+
+    expected: where the caller believed it to stand, where that was said; words: as another process said it
+    """
+
+    def __init__(
+        self,
+        head: Head | None,
+        *,
+        space: str = "",
+        expected: Head | Literal["absent"] | None = None,
+        met: Met = Met.EXPECTED,
+        words: Words | None = None,
+    ) -> None:
+        super().__init__("non-fast-forward", "")
+        self.head = head
+        self.space = space
+        self.expected = expected
+        self.met = met
+        self._said = words
+
+    def words(self) -> Words:
+        if self._said:
+            return self._said
+        if self.met is Met.EXPECTED:
+            now = "the space does not exist" if self.head is None else f"the head is {_at(self.head)}"
+            believed = _at(self.expected) if isinstance(self.expected, Head) else self.expected
+            return f"expected {believed}, but {now}", "read the events since, and decide again"
+        at = self.space if self.head is None else f"{self.space} is at {_at(self.head)}"
+        how = ", which what you push does not contain" if self.met is Met.PUSHED else "; it moved while you pushed"
+        return at + how, "run `git pull --rebase`, then push again"
+
+
+class Stale(StrEnum):
+    """Where an epoch was missed, or another than the current one was named."""
+
+    PUSH = "push"
+    COMMIT = "commit"
+    OVER = "over"  # named by a push that would begin another
+    LEASE_CALL = "lease call"
+    UNNAMED = "unnamed"
+    UNNAMED_IMPORT = "unnamed, by an import"
+    UNNAMED_LEASE_CALL = "unnamed, by a lease call"
+
+
+_STALE = {
+    Stale.PUSH: (
+        "the epoch of {space} is {epoch}, and this push was made for {named}",
+        "look before you push again: `shardd lease history {space}`",
+    ),
+    Stale.COMMIT: (
+        "commit {commit} says Lease-Epoch: {named}, and the epoch of {space} is {epoch}",
+        "look before you append again: `shardd lease history {space}`",
+    ),
+    Stale.OVER: (
+        "epoch {named} of {space} is over and lease=acquire would begin another",
+        "push without `-o epoch`",
+    ),
+    Stale.LEASE_CALL: ("the epoch of {space} is {epoch}, not {named}", "see `shardd lease show {space}`"),
+    Stale.UNNAMED: (
+        "the lease of {space} is fenced: a push names its epoch",
+        "push with `-o epoch={epoch}` if it is yours",
+    ),
+    Stale.UNNAMED_IMPORT: ("the lease of {space} is fenced: an import names its epoch", "run it with `--epoch N`"),
+    Stale.UNNAMED_LEASE_CALL: ("the lease of {space} is fenced: name its epoch", "run it again with `--epoch N`"),
+}
+
+
+class StaleEpoch(Rejected):
+    """Not the current epoch. epoch: the current one, or the last; named: the caller's, None where it names none
+
+    space: as it is called in messages, `repo/space`; words: as another process said it
+    """
+
+    def __init__(
+        self, how: Stale, space: str, epoch: int, named: int | None, *, commit: str = "", words: Words | None = None
+    ) -> None:
+        super().__init__("stale-epoch", "")
+        self.how = how
+        self.space = space
+        self.epoch = epoch
+        self.named = named
+        self.commit = commit
+        self._said = words
+
+    def words(self) -> Words:
+        if self._said:
+            return self._said
+        values = {"space": self.space, "epoch": self.epoch, "named": self.named, "commit": self.commit}
+        message, remedy = _STALE[self.how]
+        return message.format(**values), remedy.format(**values)
+
+
+def error_value(error: SharddError, reach: str) -> dict[str, Json]:
+    """`{"code", "message", "remedy"}`, and beside them what the error carries.
+
+    reach: how the reader calls our commands
+    """
+    value: dict[str, Json] = {"code": error.code, "message": error.message, "remedy": error.seen_from(reach)}
+    match error:
+        case NotHolder():
+            value |= _turn_value(error.turn)
+        case HeadMoved():
+            value |= {"head": _place(error.head), "space": error.space, "expected": _place(error.expected)}
+            value |= {"met": str(error.met)}
+        case StaleEpoch():
+            value |= {"how": str(error.how), "space": error.space, "epoch": error.epoch, "named": error.named}
+            value |= {"commit": error.commit}
+        case BadEvent():
+            value |= {"field": error.field, "where": error.where, "detail": error.detail}
+        case Damaged():
+            value |= {"rule": error.rule, "seq": error.seq, "oid": error.oid, "detail": error.detail}
+    return value
+
+
+def error_from(value: Mapping[str, Json]) -> SharddError:
+    """The error that a value of `error_value` stands for: of the same class, with the same data and words.
+
+    What a server of another version says less of becomes the nearest error above.
+    """
+    try:
+        found = msgspec.convert(value, _ErrorValue)
+    except msgspec.ValidationError as error:
+        return Corrupt(f"the server's answer is no error: {error}", "is it of another version?")
+    words = found.message, found.remedy
+    try:
+        return _typed(found.code, value, words)
+    except (msgspec.ValidationError, BadEvent):
+        return Rejected(found.code, *words)
+
+
+def _typed(code: str, value: Mapping[str, Json], words: Words) -> SharddError:
+    match code:
+        case "unavailable":
+            return Unavailable(*words)
+        case "corrupt":
+            return _damaged(value, words)
+        case "usage":
+            return Misuse(*words)
+        case "not-holder":
+            return NotHolder(_turn_from(value), words)
+        case "non-fast-forward":
+            moved = msgspec.convert(value, _MovedValue)
+            return HeadMoved(moved.head, space=moved.space, expected=moved.expected, met=moved.met, words=words)
+        case "stale-epoch":
+            stale = msgspec.convert(value, _StaleValue)
+            return StaleEpoch(stale.how, stale.space, stale.epoch, stale.named, commit=stale.commit, words=words)
+        case _ if "field" in value:
+            bad = msgspec.convert(value, _BadValue)
+            return BadEvent(bad.field, bad.detail, words[1], code=code, where=bad.where)
+        case _:
+            return Rejected(code, *words)
+
+
+def _damaged(value: Mapping[str, Json], words: Words) -> Corrupt:
+    if "rule" not in value:
+        return Corrupt(*words)
+    found = msgspec.convert(value, _DamagedValue)
+    return Damaged(found.rule, found.seq, found.oid, found.detail, words[1])
+
+
+class _ErrorValue(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    remedy: str = ""
+
+
+class _LeaseValue(msgspec.Struct, frozen=True):
+    holder: str
+    epoch: int
+    granted: str
+    expires: str
+    left_ms: int
+    fenced: bool
+
+
+class _TurnValue(msgspec.Struct, frozen=True):
+    space: str
+    principal: str
+    asked: Asked
+    now: str
+    lease: _LeaseValue | None
+    ended: Ended
+    waiting: tuple[str, ...]
+    barred_until: str | None
+    may_append: bool
+
+
+def _turn_value(turn: Turn) -> dict[str, Json]:
+    held = turn.lease
+    lease: dict[str, Json] | None = None
+    if held is not None:
+        lease = {"holder": held.holder, "epoch": held.epoch, "granted": stamp(held.granted)}
+        lease |= {"expires": stamp(held.expires), "left_ms": turn.left, "fenced": held.fenced}
+    return {
+        "space": turn.space,
+        "principal": turn.principal,
+        "asked": str(turn.asked),
+        "now": stamp(turn.now),
+        "lease": lease,
+        "ended": str(turn.ended),
+        "waiting": list(turn.waiting),
+        "barred_until": None if turn.barred_until is None else stamp(turn.barred_until),
+        "may_append": turn.may_append,
+    }
+
+
+def _turn_from(value: Mapping[str, Json]) -> Turn:
+    said = msgspec.convert(value, _TurnValue)
+    held = None
+    if said.lease is not None:
+        granted, expires = milliseconds(said.lease.granted), milliseconds(said.lease.expires)
+        name = said.space.rpartition("/")[2]
+        held = Lease(name, said.lease.holder, said.lease.epoch, granted, expires, said.lease.fenced)
+    return Turn(
+        space=said.space,
+        principal=said.principal,
+        asked=said.asked,
+        now=milliseconds(said.now),
+        lease=held,
+        ended=said.ended,
+        waiting=said.waiting,
+        barred_until=None if said.barred_until is None else milliseconds(said.barred_until),
+        may_append=said.may_append,
+    )
+
+
+class _MovedValue(msgspec.Struct, frozen=True):
+    head: Head | None
+    space: str
+    expected: Head | Literal["absent"] | None
+    met: Met
+
+
+class _StaleValue(msgspec.Struct, frozen=True):
+    how: Stale
+    space: str
+    epoch: int
+    named: int | None
+    commit: str
+
+
+class _BadValue(msgspec.Struct, frozen=True):
+    field: str
+    where: str
+    detail: str
+
+
+class _DamagedValue(msgspec.Struct, frozen=True):
+    rule: str
+    seq: int | None
+    oid: str
+    detail: str
+
+
+def _place(head: Head | Literal["absent"] | None) -> Json:
+    return {"seq": head.seq, "oid": head.oid} if isinstance(head, Head) else head
+
+
+def _at(head: Head) -> str:
+    return f"seq {head.seq}, {head.oid[:12]}"
