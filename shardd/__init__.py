@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from shardd.core.refusals import HeadMoved, NotHolder, StaleEpoch
     from shardd.core.state import CoordinationState
     from shardd.core.tenancy import Lease
-    from shardd.storage.gitlog import GitLog
-    from shardd.storage.log import DecisionLog
-    from shardd.storage.memory import MemoryLog
-    from shardd.storage.transfer import export_jsonl, import_jsonl, import_log, migrate_space
+    from shardd.logs.decision_log import DecisionLog
+    from shardd.logs.git_log import GitLog
+    from shardd.logs.log_transfer import export_jsonl, import_jsonl, import_log, migrate_space
+    from shardd.logs.memory_log import MemoryLog
     from shardd.wiki.folder_shard import FolderShard
     from shardd.wiki.git_shard import GitTreeShard
     from shardd.wiki.shard import DictShard, Shard
@@ -67,29 +67,29 @@ __all__ = [
 _HOMES = {
     "CoordinationState": "core.state",
     "DEFAULT_KINDS": "core.kinds.default",
-    "DecisionLog": "storage.log",
+    "DecisionLog": "logs.decision_log",
     "DictShard": "wiki.shard",
     "Draft": "core.event",
     "Event": "core.event",
     "FolderShard": "wiki.folder_shard",
-    "GitLog": "storage.gitlog",
+    "GitLog": "logs.git_log",
     "GitTreeShard": "wiki.git_shard",
     "Head": "core.event",
     "HeadMoved": "core.refusals",
     "InformationSpace": "wiki.space",
     "Kind": "core.kinds.kind",
     "Lease": "core.tenancy",
-    "MemoryLog": "storage.memory",
+    "MemoryLog": "logs.memory_log",
     "NotHolder": "core.refusals",
     "Reducer": "core.fold",
     "RemoteLog": "client.remote_log",
     "Shard": "wiki.shard",
     "StaleEpoch": "core.refusals",
-    "export_jsonl": "storage.transfer",
+    "export_jsonl": "logs.log_transfer",
     "fold": "core.fold",
-    "import_jsonl": "storage.transfer",
-    "import_log": "storage.transfer",
-    "migrate_space": "storage.transfer",
+    "import_jsonl": "logs.log_transfer",
+    "import_log": "logs.log_transfer",
+    "migrate_space": "logs.log_transfer",
 }
 
 

@@ -121,7 +121,7 @@ class Corrupt(SharddError):
 
 
 class Damaged(Corrupt):
-    """A log is broken at the commit `oid`, which stands at or after `seq`. rule: see core/verifying.py"""
+    """A log is broken at the commit `oid`, which stands at or after `seq`. rule: see core/log_check.py"""
 
     def __init__(self, rule: str, seq: int | None, oid: str, message: str, remedy: str = "") -> None:
         super().__init__(f"{rule}: commit {oid[:12]}: {message}", remedy)

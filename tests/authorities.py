@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from shardd.authority.authority import Authority, EmbeddedAuthority
+from shardd.authority.lease_clock import TimeSource
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.journal import Entry
 from shardd.core.limits import Limits
 from shardd.core.push_facts import Candidate
 from shardd.core.roles import Access, Grant, Rights
-from shardd.storage.authority import Authority, EmbeddedAuthority
-from shardd.storage.clock import TimeSource
-from shardd.storage.memory_authority import MemoryAuthority
-from shardd.storage.repository import Repository, create_bare
+from shardd.git.repository import Repository, create_bare
+from shardd.logs.memory_authority import MemoryAuthority
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))

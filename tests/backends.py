@@ -11,9 +11,9 @@ import pytest
 
 from shardd.core.canonical import Json
 from shardd.core.event import Draft, Event
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import DecisionLog
-from shardd.storage.memory import MemoryLog
+from shardd.logs.decision_log import DecisionLog
+from shardd.logs.git_log import GitLog
+from shardd.logs.memory_log import MemoryLog
 
 SPACE = "wiki"
 

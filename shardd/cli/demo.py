@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.errors import SharddError
-from shardd.storage.git import require_version
+from shardd.git.program import require_version
 
 _SHARDD = [sys.executable, "-m", "shardd.cli.main"]
 _PATIENCE = 60

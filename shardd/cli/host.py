@@ -12,18 +12,18 @@ from pathlib import Path
 
 from shardd.cli import migrate, openssh
 from shardd.cli.progress import open_input
-from shardd.commands import upkeep
-from shardd.commands.answer import Answer
-from shardd.commands.catalogue import add_all, run_on
-from shardd.commands.context import Context
+from shardd.commands import maintenance
+from shardd.commands.all_commands import add_all, run_on
+from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, new_parser
-from shardd.commands.speak import Voice, speak
+from shardd.commands.result import Answer
+from shardd.commands.run_command import Voice, speak
 from shardd.core.names import check_principal
 from shardd.core.roles import ALL, Grant
 from shardd.errors import Misuse, Unavailable
-from shardd.storage.access import PublicKey
-from shardd.storage.git import require_version
-from shardd.storage.serverdir import ServerDir
+from shardd.files.access import PublicKey
+from shardd.files.server_dir import ServerDir
+from shardd.git.program import require_version
 
 _ABOUT = """An append-only, totally ordered event log per space, kept in git.
 
@@ -56,17 +56,17 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     openssh.add(choices)  # for the help: main.py has them served elsewhere
     add_all(choices)
     migrate.add(choices)
-    upkeep.add(choices)
+    maintenance.add(choices)
 
     def run_one(command: object) -> Answer:
         if isinstance(command, Init):
             return _init(command)
-        if isinstance(command, upkeep.Restore):
+        if isinstance(command, maintenance.Restore):
             return command.bring()
         if isinstance(command, migrate.Migrate):
             return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
         server = _server(directory)
-        if isinstance(command, upkeep.Doctor):
+        if isinstance(command, maintenance.Doctor):
             return command.examine(server)  # even where a context could not be made
         context = _context(server, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
@@ -92,11 +92,11 @@ def _target(file: str) -> Path | None:
 
 
 def _serve(asked: Serve, context: Context) -> Answer:
-    from shardd.service import app
+    from shardd.service import daemon
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    app.run(context.server, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
+    daemon.run(context.server, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
     return Answer([], [])
 
 

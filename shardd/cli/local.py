@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from shardd.cli import verify
+from shardd.cli import offline_verify
 from shardd.cli.clone import Clone
+from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
-from shardd.cli.verify import VerifyHere
-from shardd.commands.answer import Answer
+from shardd.commands.events import show_log
+from shardd.commands.folds import add_at, diff_in, fold_in
 from shardd.commands.grammar import Parser, Words, integer, new_parser
-from shardd.commands.logs import show_log
-from shardd.commands.speak import Voice, speak
-from shardd.commands.states import add_at, diff_in, fold_in
-from shardd.commands.transfer import exported, listed
+from shardd.commands.import_export import exported, listed
+from shardd.commands.result import Answer
+from shardd.commands.run_command import Voice, speak
 from shardd.errors import Misuse
-from shardd.storage.gitlog import GitLog
-from shardd.storage.transfer import export_jsonl, exported_lines
-from shardd.storage.travel import Point, parse_point
+from shardd.logs.as_of import Point, parse_point
+from shardd.logs.git_log import GitLog
+from shardd.logs.log_transfer import export_jsonl, exported_lines
 
 
 class LocalCommand(Protocol):
@@ -93,6 +93,6 @@ def grammar() -> Parser:
     export = choices.command("export", Export, "write a whole log as lines of JSON (CloudEvents), as last fetched")
     export.add_argument("space", metavar="SPACE", nargs="?")
     export.add_argument("file", metavar="FILE", help="- for standard output")
-    verify.add(choices)
+    offline_verify.add(choices)
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return parser

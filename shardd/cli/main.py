@@ -4,7 +4,7 @@
     shell, authorized-keys  here, for sshd
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
-    in a clone              from what was fetched, or to the server of its remote, over ssh
+    in a clone              from what was fetched, or to the server of its over_ssh, over ssh
 
 What each mode needs is imported when it is chosen: the command line starts fast.
 """
@@ -40,7 +40,7 @@ class Where:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is that of commands/speak.py."""
+    """Run one command; the exit status is that of commands/run_command.py."""
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
     except HelpAsked as asked:
@@ -83,9 +83,9 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import local
 
         return local.run(words, Terminal())
-    from shardd.cli import remote
+    from shardd.cli import over_ssh
 
-    return remote.run(words, where.server)
+    return over_ssh.run(words, where.server)
 
 
 def _split(argv: list[str]) -> tuple[Where, list[str]]:

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from shardd.cli.over_ssh import import_words, received, send
 from shardd.cli.progress import metered
-from shardd.cli.upload import import_words, received, send
 from shardd.client.address import Remote, parse_url
-from shardd.commands.answer import Answer
-from shardd.commands.context import Context
+from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.transfer import Import, add_import_options, import_lines, imported
+from shardd.commands.import_export import Import, add_import_options, import_lines, imported
+from shardd.commands.result import Answer
 from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address, check_space
 from shardd.core.roles import Role
 from shardd.errors import Misuse, Rejected
-from shardd.storage.gitlog import GitLog
-from shardd.storage.transfer import exported_lines
+from shardd.logs.git_log import GitLog
+from shardd.logs.log_transfer import exported_lines
 
 
 @dataclass(frozen=True, slots=True)

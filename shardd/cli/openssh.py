@@ -18,9 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
 
-from shardd.commands.context import Context
-from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
-from shardd.commands.request import (
+from shardd.commands.caller import Context
+from shardd.commands.git_request import (
     GIT_REFUSED,
     GitService,
     check_caller,
@@ -29,13 +28,14 @@ from shardd.commands.request import (
     parse_request,
     wants_json,
 )
-from shardd.commands.speak import INTERNAL, OK, Voice, complain, speak
+from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
+from shardd.commands.run_command import INTERNAL, OK, Voice, complain, speak
+from shardd.core.hook_protocol import printable
 from shardd.core.names import check_principal
 from shardd.core.roles import Access
-from shardd.core.wire import printable
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
-from shardd.storage.access import PublicKey
-from shardd.storage.serverdir import ServerDir
+from shardd.files.access import PublicKey
+from shardd.files.server_dir import ServerDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Shell:
         except Exception as error:
             voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
             return INTERNAL
-        from shardd.commands.catalogue import run_on, server_grammar  # not for git, which should start at once
+        from shardd.commands.all_commands import run_on, server_grammar  # not for git, which should start at once
 
         context = Context(
             server=server,

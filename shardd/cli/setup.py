@@ -16,12 +16,12 @@ from pathlib import Path
 
 from shardd.cli.clone import BRANCH, Clone, git
 from shardd.client.address import Remote, parse_url
-from shardd.commands.answer import Answer
+from shardd.commands.result import Answer
 from shardd.core.names import check_principal
 from shardd.core.refs import NOTES, refspecs
 from shardd.errors import SharddError, Unavailable
-from shardd.storage import hooks
-from shardd.storage.durable import write_atomic
+from shardd.files import hook_install
+from shardd.files.durable import write_atomic
 
 _KEPT = "commit-msg.before-shardd"
 
@@ -74,7 +74,7 @@ def _notes(me: str) -> Iterator[str]:
 def _hook() -> Iterator[str]:
     folder = Path(_run("rev-parse", "--git-common-dir")).resolve() / "hooks"
     path = folder / "commit-msg"
-    ours = hooks.script("commit-msg")
+    ours = hook_install.script("commit-msg")
     folder.mkdir(exist_ok=True)
     if not path.exists() or path.read_bytes() != ours:
         if path.exists() and b"shardd" not in path.read_bytes():

@@ -19,20 +19,20 @@ from typing import IO, TypeVar, cast
 
 import msgspec
 
+from shardd.authority.whole_log import measure
 from shardd.client.address import parse_url
 from shardd.client.link import TIMEOUT, Broken, Link, Said
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Draft, Event, Head, format_time, parse_time
-from shardd.core.importing import Imported, chain
+from shardd.core.import_chain import Imported, chain
 from shardd.core.jsonl import Numbered, encode_numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo, check_space
 from shardd.core.refusals import error_from
 from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
-from shardd.storage.importing import measure
-from shardd.storage.log import Clock, DraftingLog, Ids, new_id, utc_now
+from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 _ANY = Limits(commit_bytes=2**40)
@@ -110,7 +110,7 @@ class RemoteLog(DraftingLog):
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
     ) -> Imported:
-        """See storage/transfer.py. Checked here before any of it is sent."""
+        """See logs/log_transfer.py. Checked here before any of it is sent."""
         flags = {"--keep-gaps": keep_gaps, "--dry-run": dry_run}
         words = ["import", self._label(space), "-", *self._options, *(name for name, on in flags.items() if on)]
         with tempfile.TemporaryFile() as lines:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shardd.commands.answer import Answer, record, say, table
-from shardd.commands.context import Context
+from shardd.authority.authority import Changed, EmbeddedAuthority
+from shardd.authority.facts import Standing
+from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
+from shardd.commands.result import Answer, record, say, table
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS
@@ -18,8 +20,6 @@ from shardd.core.refusals import NotHolder, Turn
 from shardd.core.roles import Role
 from shardd.core.tenancy import left_text, stamp
 from shardd.errors import Rejected
-from shardd.storage.authority import Changed, EmbeddedAuthority
-from shardd.storage.facts import Standing
 
 _POLL = 0.1  # seconds between two looks while standing in line
 

@@ -1,18 +1,34 @@
-"""`principal`: who there is, and the end of somebody's time here."""
+"""`whoami` and `principal`: who one is, who there is, and the end of somebody's time here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shardd.commands.answer import Answer, record, table
-from shardd.commands.context import Context
+from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
+from shardd.commands.result import Answer, record, table
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, Revoke
 from shardd.core.names import check_principal
+from shardd.core.roles import Access
 from shardd.errors import Rejected
-from shardd.storage.access import Snapshot
+from shardd.files.access import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    def run(self, context: Context) -> Answer:
+        me = context.me()
+        roles = _roles(context.access(), me)
+        facts = [("principal", me), ("roles", ", ".join(roles) or "none")]
+        if context.fingerprint is not None:
+            facts.append(("key", context.fingerprint))
+        return record(facts, {"principal": me, "roles": list(roles), "key": context.fingerprint})
+
+
+def _roles(access: Access, principal: str) -> list[str]:
+    return sorted(f"{g.role} {g.scope}" for g in access.grants if g.principal == principal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ def _held(context: Context, name: str) -> Iterator[tuple[str, str]]:
 
 
 def add(words: Words) -> None:
+    words.command("whoami", WhoAmI, "show who you are here, and what you may do")
     principal = words.group("principal", "who there is")
     principal.command("list", PrincipalList, "list principals, the retired ones too")
     for name, make, help in (

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardd.commands.answer import Answer, record, say, table
-from shardd.commands.context import Context
+from shardd.authority.authorities import create_repo
+from shardd.authority.facts import Standing
+from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
+from shardd.commands.result import Answer, record, say, table
 from shardd.core.canonical import Json
 from shardd.core.names import Address, check_repo
 from shardd.core.roles import Role
 from shardd.core.tenancy import left_text
 from shardd.errors import Misuse
-from shardd.storage.facts import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class RepoCreate:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        context.server.create_repo(self.repo)
+        create_repo(context.server, self.repo)
         return say(f"created the repo {self.repo}", {"repo": self.repo})
 
 

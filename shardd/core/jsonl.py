@@ -100,7 +100,7 @@ def _encode(event: Event | Draft, seq: int, epoch: int | None, space: str) -> by
 def decode_lines(lines: Iterable[bytes], space: str) -> Iterator[Numbered]:
     """The events that the lines hold, one each, on their way into `space`. BadEvent names line and field.
 
-    Whether their numbers follow each other is for core/importing.py to say.
+    Whether their numbers follow each other is for core/import_chain.py to say.
     """
     source: Json = None
     for number, raw in enumerate(lines, 1):

@@ -11,7 +11,7 @@ The rules:
 - Who waits is served in the order of asking. While somebody waits, a free lease goes to the first in line.
 - A revoked holder is barred for a while, so that a stuck program does not take the lease right back.
 
-Times are integer milliseconds of the lease clock (see storage/clock.py), never of the caller.
+Times are integer milliseconds of the lease clock (see authority/lease_clock.py), never of the caller.
 
     now            free                held by me           held by another
     Acquire        next epoch          not-holder           not-holder (or wait in line)
@@ -98,7 +98,7 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
-class Momentary:
+class OneShot:
     """A lease for one push alone: begun and released in one step, under one epoch."""
 
     principal: str
@@ -111,7 +111,7 @@ class Restored:
     floor: int
 
 
-Transition: TypeAlias = Acquire | GiveUp | Renew | Release | Transfer | Grant | Revoke | Momentary | Restored
+Transition: TypeAlias = Acquire | GiveUp | Renew | Release | Transfer | Grant | Revoke | OneShot | Restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) ->
             return _begin(tenancy, to, ttl, fenced, Reason.GRANT, ended, now, text)
         case Revoke(bar, text):
             return _revoke(tenancy, bar, text, now)
-        case Momentary(principal):
+        case OneShot(principal):
             outcome = _acquire(tenancy, Acquire(principal), now, label)
             return replace(outcome, after=replace(outcome.after, lease=None, ended=Ended.RELEASED))
         case Restored(floor):

@@ -1,6 +1,6 @@
 """The rules of a push: `decide(facts)`, one pure function that hooks, server and logs all call. Nothing else decides.
 
-Facts are gathered before (storage/facts.py), where nothing is refused, and are complete: a fact that could not be had
+Facts are gathered before (authority/facts.py), where nothing is refused, and are complete: a fact that could not be had
 is an error there, so a missing fact can never read as a yes here. The first rule that is broken names the refusal; one
 refused ref refuses the whole push. The order is chosen so that the answer is the one that helps: who you are, where you
 push, what you may do there, whether the space takes events at all, whether it is your turn, whether you stand on the
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from shardd.core.codec import Written, genesis_oid
 from shardd.core.event import Event, Head
-from shardd.core.lease import Momentary, change
+from shardd.core.lease import OneShot, change
 from shardd.core.limits import TooLarge
 from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import LOG, Family, Mover, family_of
@@ -144,7 +144,7 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
     if lease is None and facts.take_lease:
         if facts.epoch is not None:
             raise StaleEpoch(Stale.OVER, label, space.tenancy.epoch, facts.epoch)
-        return change(space.tenancy, Momentary(principal), space.now, label=label).after.epoch
+        return change(space.tenancy, OneShot(principal), space.now, label=label).after.epoch
     if lease is None and facts.unleased:
         return space.tenancy.epoch
     if lease is None or lease.holder != principal:

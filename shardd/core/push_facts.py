@@ -58,7 +58,7 @@ class SpaceFacts:
     relation, commits: of the pushed commit, oldest first, the head excluded
     oversized: where the relation is TOO_LARGE, the commit that is
     known_ids: those of the pushed Event-Ids that the space already has, and where
-    importing: a whole log is to be taken over, which core/importing.py has checked event by event
+    importing: a whole log is to be taken over, which core/import_chain.py has checked event by event
     """
 
     head: Head | None

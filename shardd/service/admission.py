@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from shardd.errors import Unavailable
-from shardd.storage.settings import Settings
+from shardd.files.settings import Settings
 
 _LATER = "try again in a moment"
 

@@ -14,7 +14,7 @@ from asyncssh.public_key import CERT_TYPE_USER, SSHOpenSSHCertificate
 
 from shardd.core.names import is_id
 from shardd.errors import Rejected
-from shardd.storage.access import Snapshot, fingerprint
+from shardd.files.access import Snapshot, fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import asyncssh
 from asyncssh.auth import KbdIntResponse
 
-from shardd.core.wire import printable
+from shardd.core.hook_protocol import printable
 from shardd.errors import Rejected, Unavailable
 from shardd.service.auth import Identity, described, identify
 from shardd.service.channel import Guard, Process, Served

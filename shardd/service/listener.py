@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncssh
 
 from shardd.errors import Misuse, Unavailable
+from shardd.files.durable import write_atomic
 from shardd.service.connection import Connection
 from shardd.service.session import Service
-from shardd.storage.durable import write_atomic
 
 # dropbear takes only the first of these that it knows to be first here as well.
 _KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"]

@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable
 from typing import IO
 
-from shardd.core.wire import MOST_REFS, Opening, read_opening, too_many
+from shardd.authority.receive import Receiver
+from shardd.core.hook_protocol import MOST_REFS, Opening, read_opening, too_many
 from shardd.errors import SharddError, Unavailable
-from shardd.storage.receive import Receiver
 
 log = logging.getLogger("shardd.push")
 

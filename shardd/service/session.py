@@ -1,4 +1,4 @@
-"""One SSH session: a request, read and served as commands/request.py says, its streams joined to the client's."""
+"""One SSH session: a request, read and served as commands/git_request.py says, its streams joined to the client's."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from typing import IO, Protocol
 
 import asyncssh
 
-from shardd.commands.catalogue import run_on, server_grammar
-from shardd.commands.context import Context
-from shardd.commands.request import (
+from shardd.authority.facts import Pusher
+from shardd.authority.receive import Receiver
+from shardd.commands.all_commands import run_on, server_grammar
+from shardd.commands.caller import Context
+from shardd.commands.git_request import (
     GIT_REFUSED,
     GitService,
     check_caller,
@@ -28,21 +30,19 @@ from shardd.commands.request import (
     parse_request,
     wants_json,
 )
-from shardd.commands.speak import INTERNAL, complain, speak
+from shardd.commands.run_command import INTERNAL, complain, speak
+from shardd.core.hook_protocol import PushList
 from shardd.core.roles import Access, Rights
-from shardd.core.wire import PushList
 from shardd.errors import Rejected, SharddError, Unavailable
+from shardd.files.server_dir import ServerDir
+from shardd.files.settings import Settings
 from shardd.service import relay
+from shardd.service.access_reloader import LiveAccess
 from shardd.service.admission import Admission, Guest
 from shardd.service.auth import Identity
 from shardd.service.channel import Process
-from shardd.service.child import Child, RelayEnds, spawn
-from shardd.service.live import LiveAccess
-from shardd.service.streams import ClientInput, ClientVoice, Meter, from_child, to_child
-from shardd.storage.facts import Pusher
-from shardd.storage.receive import Receiver
-from shardd.storage.serverdir import ServerDir
-from shardd.storage.settings import Settings
+from shardd.service.channel_io import ClientInput, ClientVoice, Meter, from_child, to_child
+from shardd.service.git_child import Child, RelayEnds, spawn
 
 log = logging.getLogger("shardd.session")
 

@@ -41,10 +41,10 @@ from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 from shardd.core.statediff import StateDiff, diff_states
 from shardd.errors import Rejected
-from shardd.storage.log import DecisionLog, Ids, new_id, utc_now
-from shardd.storage.memory import MemoryLog
-from shardd.storage.snapshots import Folded, SnapshotStore, catch_up
-from shardd.storage.travel import Point, state_at
+from shardd.logs.as_of import Point, state_at
+from shardd.logs.decision_log import DecisionLog, Ids, new_id, utc_now
+from shardd.logs.memory_log import MemoryLog
+from shardd.logs.snapshots import Folded, SnapshotStore, catch_up
 from shardd.wiki.pages import PageView, view_page, view_union
 from shardd.wiki.shard import Shard
 
@@ -104,7 +104,7 @@ class InformationSpace:
         kinds: Registry = DEFAULT_KINDS,
     ) -> InformationSpace:
         """The space in a git repository, as GitLog(repo_path, principal=principal) reaches it; snapshots beside it."""
-        from shardd.storage.gitlog import GitLog
+        from shardd.logs.git_log import GitLog
 
         path = Path(repo_path)
         return cls(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from shardd.storage.seams import VARIABLE, Point
+from shardd.files.crash_points import VARIABLE, Point
 from tests.attack.actors import appending, founding, leasing, lines, pushing, reading, remote
 from tests.attack.actors.life import Life, Play
 from tests.attack.checks import Broken, Checker

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from shardd.errors import Rejected, SharddError
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.attack.actors.life import a_draft
 from tests.attack.model import Attempt, Told
 from tests.attack.processes import about

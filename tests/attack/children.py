@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shardd.storage import seams
+from shardd.files import crash_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Child:
         try:
             os.setpgid(0, 0)
             os.close(self._read)
-            seams.arm(kill_at)
+            crash_points.arm(kill_at)
             if stop_at:
-                seams.arm(stop_at, how=signal.SIGSTOP)
+                crash_points.arm(stop_at, how=signal.SIGSTOP)
             job(lambda value: _write(write, pickle.dumps(value)))
             status = 0
         except BaseException:

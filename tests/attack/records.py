@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardd.core.event import Event
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.attack.model import Sight
 from tests.attack.stage import SHED, Stage, space_of
 

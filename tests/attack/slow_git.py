@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.storage import git as storage_git
+from shardd.git import program as storage_git
 
 _SCRIPT = """#!{python}
 import os, signal, subprocess, sys

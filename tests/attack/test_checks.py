@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.attack.actors.life import a_draft
 from tests.attack.checks import Checker
 from tests.attack.history import History

@@ -16,6 +16,9 @@ import pytest
 from dulwich.object_store import DiskObjectStore
 from dulwich.pack import PackFileDisappeared
 
+from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.facts import Pusher
+from shardd.authority.whole_log import import_events
 from shardd.core.codec import decode_event
 from shardd.core.event import Draft, Event, Head
 from shardd.core.jsonl import Numbered
@@ -25,16 +28,13 @@ from shardd.core.refs import Change, space_ref
 from shardd.core.refusals import HeadMoved
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, Unavailable
-from shardd.storage import aside, kept, packs
-from shardd.storage import git as storage_git
-from shardd.storage import repository as storage_repository
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.facts import Pusher
-from shardd.storage.gitlog import GitLog
-from shardd.storage.importing import import_events
-from shardd.storage.locks import locked
-from shardd.storage.repository import Repository
-from shardd.storage.seams import Point
+from shardd.files.crash_points import Point
+from shardd.files.space_locks import locked
+from shardd.git import aside, kept_packs, pack_writer
+from shardd.git import program as storage_git
+from shardd.git import repository as storage_repository
+from shardd.git.repository import Repository
+from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
 from tests.authorities import commits, drafts, embedded, make_repo
@@ -246,8 +246,8 @@ def test_a_retry_does_not_stand_on_what_a_repack_is_about_to_take(repo: Path, tm
     """The same bytes lie there already, from an append that was killed, and a repack has noted them as garbage."""
     events = drafts("alice", count)
     assert Child(lambda say: say(len(append(repo, events))), kill_at=Point.BEFORE_MOVE).ends().killed
-    for keep, _ in kept.keeps(repo):
-        kept.discard(keep)
+    for keep, _ in kept_packs.keeps(repo):
+        kept_packs.discard(keep)
     with slow_repack(repo, tmp_path / "programs"), slow_prune(repo):
         assert len(append(repo, events)) == count
     fsck(repo)
@@ -258,7 +258,7 @@ def test_a_retry_does_not_stand_on_what_a_repack_is_about_to_take(repo: Path, tm
 
 
 def test_a_pack_is_kept_until_its_ref_has_moved(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = at(monkeypatch, Point.BEFORE_MOVE, lambda: [locks for _, locks in kept.keeps(repo)])
+    done = at(monkeypatch, Point.BEFORE_MOVE, lambda: [locks for _, locks in kept_packs.keeps(repo)])
     one_event(repo)
     assert done == [[frozenset({SPACE})]]
     assert not list(repo.glob("objects/pack/*.keep"))
@@ -319,7 +319,7 @@ def test_a_folder_aside_is_nobodys_once_its_maker_is_gone(tmp_path: Path) -> Non
 
 def test_an_import_whose_packs_went_missing_is_refused(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody cleaned up where they were made: never a log that lacks its first part."""
-    monkeypatch.setattr(packs, "_MOST", 40)
+    monkeypatch.setattr(pack_writer, "_MOST", 40)
 
     def log() -> Iterator[Numbered]:
         for each in numbered(150):
@@ -356,7 +356,7 @@ def test_many_appends_make_few_packs_and_a_reader_loses_none(repo: Path) -> None
 
 
 def test_packs_are_gathered_by_one_at_a_time_and_nobody_waits(repo: Path) -> None:
-    with locked(repo / "shardd" / "locks", [kept.PACKS]):
+    with locked(repo / "shardd" / "locks", [kept_packs.PACKS]):
         for _ in range(20):
             one_event(repo)
         assert len(list(repo.glob("objects/pack/*.pack"))) > 20

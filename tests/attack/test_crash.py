@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.appending import append_drafts
+from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.facts import Pusher
 from shardd.core.event import Draft, Event
 from shardd.core.journal import Entry
 from shardd.core.lease import Acquire, Grant, Release, Revoke, Transition
 from shardd.core.refs import lease_ref, space_ref
-from shardd.storage.appending import append_drafts
-from shardd.storage.facts import Pusher
-from shardd.storage.gitlog import GitLog
-from shardd.storage.seams import VARIABLE, Point
-from shardd.storage.serverdir import ServerDir
+from shardd.files.crash_points import VARIABLE, Point
+from shardd.files.server_dir import ServerDir
+from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.authorities import RIGHTS, drafts, embedded, make_repo
 
@@ -130,8 +131,8 @@ def hosted(tmp_path: Path) -> Path:
     server = ServerDir.create(tmp_path / "server")
     for grant in RIGHTS.grants:
         server.access.grant(grant)
-    server.create_repo("garden")
-    authority = server.authority("garden", RIGHTS)
+    create_repo(server, "garden")
+    authority = authority_over(server, "garden", RIGHTS)
     with authority.place.repository:
         authority.create(SPACE)
     return server.repo_path("garden")

@@ -13,22 +13,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shardd.authority.appending import append_drafts
+from shardd.authority.embedded_repo import prepare
+from shardd.authority.facts import Pusher
+from shardd.authority.lease_store import LeaseStore
 from shardd.core.event import Head
 from shardd.core.journal import encode_entry, entry_of
-from shardd.core.lease import Acquire, Grant, Momentary, Release
+from shardd.core.lease import Acquire, Grant, OneShot, Release
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept
 from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.core.tenancy import Ended, Reason, Tenure
 from shardd.errors import Corrupt, Rejected, SharddError, Unavailable
-from shardd.storage.appending import append_drafts
-from shardd.storage.embedded import prepare
-from shardd.storage.facts import Pusher
-from shardd.storage.gitlog import GitLog
-from shardd.storage.kept import KeptPacks
-from shardd.storage.leases import LeaseStore
-from shardd.storage.locks import locked
-from shardd.storage.reflocks import MARK
+from shardd.files.space_locks import locked
+from shardd.git.kept_packs import KeptPacks
+from shardd.git.ref_locks import MARK
+from shardd.logs.git_log import GitLog
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
@@ -41,7 +41,7 @@ def repo(tmp_path: Path) -> Path:
     path = make_repo(tmp_path / "garden.git")
     with embedded(path) as authority:
         authority.create(SPACE)
-        authority.change(SPACE, Momentary("bob"))
+        authority.change(SPACE, OneShot("bob"))
         authority.change(SPACE, Acquire("alice"))
     append(path, drafts("alice", 2))
     return path

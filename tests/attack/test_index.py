@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from shardd.authority import event_index as module
+from shardd.authority.index_file import Row, Tail, opened, stands_at
 from shardd.core.event import Draft, Head
 from shardd.core.lease import Acquire
 from shardd.core.refs import Change, space_ref
 from shardd.errors import Rejected, Unavailable
-from shardd.storage import index as module
-from shardd.storage.index_file import Row, Tail, opened, stands_at
-from shardd.storage.repository import Repository
-from shardd.storage.seams import Point
+from shardd.files.crash_points import Point
+from shardd.git.repository import Repository
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, git
 from tests.authorities import drafts, embedded, make_repo

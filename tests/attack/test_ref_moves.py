@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.appending import append_drafts
+from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.facts import Pusher
+from shardd.authority.receive import Receiver
+from shardd.core.hook_protocol import FLUSH, packet
 from shardd.core.lease import Acquire, Grant, Release, Renew
 from shardd.core.policy import Accept
 from shardd.core.refs import Change, lease_ref, space_ref
-from shardd.core.wire import FLUSH, packet
 from shardd.errors import SharddError, Unavailable
-from shardd.storage import git as storage_git
-from shardd.storage import reflocks
-from shardd.storage.appending import append_drafts
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.facts import Pusher
-from shardd.storage.kept import KeptPacks
-from shardd.storage.locks import locked
-from shardd.storage.receive import Receiver
-from shardd.storage.seams import Point
+from shardd.files.crash_points import Point
+from shardd.files.space_locks import locked
+from shardd.git import program as storage_git
+from shardd.git import ref_locks
+from shardd.git.kept_packs import KeptPacks
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
@@ -167,7 +167,7 @@ def age(path: Path, seconds: float) -> None:
 def test_an_old_lock_is_removed_if_no_git_is_at_work(repo: Path) -> None:
     lock = repo / f"{REF}.lock"
     lock.touch()
-    age(lock, reflocks.OLD + 60)
+    age(lock, ref_locks.OLD + 60)
     with subprocess.Popen(["git", "update-ref", "--stdin"], cwd=repo, stdin=subprocess.PIPE) as other:
         until(lambda: Path(f"/proc/{other.pid}/comm").read_bytes() == b"git\n")
         with pytest.raises(Unavailable, match="another git holds"):
@@ -187,7 +187,7 @@ def test_a_git_that_is_told_of_the_repo_from_elsewhere_is_at_work_there(repo: Pa
         words = ["git", f"--git-dir={git_dir}", "update-ref", "--stdin"]
         with subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE) as other:
             until(lambda: Path(f"/proc/{other.pid}/comm").read_bytes() == b"git\n")
-            return reflocks._may_work_in(Path(f"/proc/{other.pid}"), repo)
+            return ref_locks._may_work_in(Path(f"/proc/{other.pid}"), repo)
 
     assert work(repo)
     assert not work(make_repo(tmp_path / "elsewhere.git"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.appending import append_drafts
+from shardd.authority.facts import Pusher
 from shardd.core.lease import Acquire, Grant, Release
 from shardd.core.refs import space_ref
-from shardd.storage.appending import append_drafts
-from shardd.storage.facts import Pusher
-from shardd.storage.seams import Point
+from shardd.files.crash_points import Point
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, clone, git, hosted, newest, pushed
 from tests.authorities import drafts, embedded

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shardd import GitLog, import_jsonl
-from shardd.core.importing import chain
+from shardd.core.import_chain import chain
 from shardd.core.jsonl import decode_lines
 
 

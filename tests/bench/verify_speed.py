@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from shardd import GitLog, import_jsonl
-from shardd.storage.repository import Repository
-from shardd.storage.verify import spaces_in, verify
+from shardd.git.repository import Repository
+from shardd.upkeep.verify import spaces_in, verify
 from tests.bench.import_speed import write_lines
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authority import Changed
 from shardd.core.event import Head
 from shardd.core.lease import (
     BAR_MS,
@@ -19,7 +20,7 @@ from shardd.core.lease import (
     Acquire,
     GiveUp,
     Grant,
-    Momentary,
+    OneShot,
     Release,
     Renew,
     Restored,
@@ -30,7 +31,6 @@ from shardd.core.lease import (
 from shardd.core.policy import Accept, Decision, Reject
 from shardd.core.tenancy import Ended, Reason
 from shardd.errors import Misuse, Rejected
-from shardd.storage.authority import Changed
 from tests.authorities import PEOPLE, Backend, Kept, commits, drafts, embedded, in_memory, make_repo
 from tests.clocks import HOUR, SECOND, FakeTime
 
@@ -95,7 +95,7 @@ TABLE: list[tuple[Transition, list[int | str], str | None]] = [
     (Grant("carol"), [1, "not-holder", "not-holder"], "carol"),
     (Grant("carol", force=True), [1, 1, 1], "carol"),
     (Revoke(), [0, 1, 1], None),
-    (Momentary("alice"), [1, "not-holder", "not-holder"], None),
+    (OneShot("alice"), [1, "not-holder", "not-holder"], None),
     (Restored(0), [1, 1, 1], None),
 ]
 
@@ -126,7 +126,7 @@ def test_the_journal_tells_who_began_what_and_how_the_one_before_ended(authority
     authority.change(SPACE, Release("carol"))
     authority.change(SPACE, Grant("dave", TTL))
     authority.change(SPACE, Revoke(text="asleep"))
-    authority.change(SPACE, Momentary("alice"))
+    authority.change(SPACE, OneShot("alice"))
     told = [
         (e.tenure.holder, e.tenure.reason, e.tenure.previous, e.tenure.text, e.resumed_at.seq)
         for e in authority.history(SPACE)
@@ -263,7 +263,7 @@ def test_who_waits_is_served_in_order(authority: Kept, clock: FakeTime) -> None:
     assert [ask(name).waiting for name in ("bob", "carol", "dave")] == [0, 1, 2]
     authority.change(SPACE, Release("alice"))
     assert refused(authority, Acquire("alice")).message == "garden/whynot is free, but bob waits for it and comes first"
-    assert refused(authority, Momentary("alice")).code == "not-holder"
+    assert refused(authority, OneShot("alice")).code == "not-holder"
     assert ask("carol").waiting == 1
     served = ask("bob")
     assert (served.waiting, served.epoch) == (None, 2)
@@ -288,7 +288,7 @@ def test_a_revoked_holder_is_barred_for_a_while(authority: Kept, clock: FakeTime
     authority.change(SPACE, Acquire("alice", PERSON_TTL_MS))
     authority.change(SPACE, Acquire("alice", ticket="her other session"))
     authority.change(SPACE, Revoke())
-    for transition in (Acquire("alice"), Acquire("alice", ticket="x"), Momentary("alice")):
+    for transition in (Acquire("alice"), Acquire("alice", ticket="x"), OneShot("alice")):
         assert refused(authority, transition).code == "not-holder"
     assert "revoked from alice" in refused(authority, Acquire("alice")).message
     assert authority.change(SPACE, Acquire("bob")).epoch == 3, "and her other session does not hold up the line"
@@ -395,7 +395,7 @@ def test_appends_racing_with_lease_changes(authority: Kept, backend: Backend) ->
                     if isinstance(decision, Accept):
                         appended.extend((event.seq, name) for events in decision.events.values() for event in events)
                     continue
-                asked: list[Transition] = [Acquire(name), Grant(name, force=True), Release(name), Momentary(name)]
+                asked: list[Transition] = [Acquire(name), Grant(name, force=True), Release(name), OneShot(name)]
                 changed = handle.change(SPACE, chance.choice([*asked, Revoke(bar=0)]))
                 answered.append((changed.epoch, changed.head))
             except Rejected as error:

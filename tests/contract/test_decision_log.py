@@ -14,9 +14,9 @@ import pytest
 from shardd.core.event import Data, Draft, Event, Head
 from shardd.core.refusals import HeadMoved
 from shardd.errors import BadEvent, Misuse, Rejected
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import DecisionLog
-from shardd.storage.memory import MemoryLog
+from shardd.logs.decision_log import DecisionLog
+from shardd.logs.git_log import GitLog
+from shardd.logs.memory_log import MemoryLog
 
 WHEN = datetime(2026, 6, 15, 10, 0, 0, 123456, tzinfo=UTC)
 Make = Callable[[], DecisionLog]
@@ -262,7 +262,7 @@ def test_the_same_events_have_the_same_oids_everywhere(tmp_path: Path) -> None:
 def test_two_processes_on_one_repo(tmp_path: Path) -> None:
     script = """
 import sys
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 log = GitLog(sys.argv[1])
 for n in range(20):
     log.append("whynot", "note", {"by": sys.argv[2], "n": n}, actor="alice", id=f"{sys.argv[2]}-{n}")

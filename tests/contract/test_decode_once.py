@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.facts import Pusher
+from shardd.authority.receive import Receiver
 from shardd.core import codec, refs
 from shardd.core.event import Head
+from shardd.core.hook_protocol import FLUSH, packet
 from shardd.core.lease import Acquire
 from shardd.core.refs import Ref, space_ref
-from shardd.core.wire import FLUSH, packet
-from shardd.storage.facts import Pusher
-from shardd.storage.receive import Receiver
 from tests.authorities import RIGHTS, commits, embedded, make_repo
 
 PLACES = 2

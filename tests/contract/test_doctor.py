@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.appending import append_drafts
+from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.facts import Pusher
+from shardd.authority.lease_clock import Mark
+from shardd.authority.lease_store import LeaseStore, Record
 from shardd.cli.main import main
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess
-from shardd.storage.appending import append_drafts
-from shardd.storage.clock import Mark
-from shardd.storage.facts import Pusher
-from shardd.storage.git import Git
-from shardd.storage.leases import LeaseStore, Record
-from shardd.storage.reflocks import MARK
-from shardd.storage.serverdir import ServerDir
+from shardd.files.server_dir import ServerDir
+from shardd.git.program import Git
+from shardd.git.ref_locks import MARK
 from shardd.version import VERSION
 from tests.authorities import drafts
 
@@ -36,10 +37,10 @@ TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "server"
     server = ServerDir.create(root)
-    server.create_repo("garden")
+    create_repo(server, "garden")
     (root / "host_keys" / "ed25519").write_text("secret")
     (root / "host_keys" / "ed25519").chmod(0o600)
-    authority = server.authority("garden", FileAccess())
+    authority = authority_over(server, "garden", FileAccess())
     with authority.place.repository:
         authority.create("whynot")
         authority.change("whynot", Acquire("alice"))

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authority import EmbeddedAuthority
 from shardd.core.event import Head
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess, Grant
 from shardd.errors import Corrupt, Misuse, Rejected
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.gitlog import GitLog
-from shardd.storage.repository import Repository
-from shardd.storage.serverdir import ServerDir
+from shardd.files.server_dir import ServerDir
+from shardd.git.repository import Repository
+from shardd.logs.git_log import GitLog
 from tests.authorities import loosen
 
 
@@ -163,8 +164,8 @@ def served(tmp_path: Path) -> Path:
     server = ServerDir.create(tmp_path / "srv")
     server.access.grant(Grant("alice", "append", "garden"))
     server.access.grant(Grant("bob", "read", "garden"))
-    server.create_repo("garden")
-    authority = server.authority("garden", server.access.load().access)
+    create_repo(server, "garden")
+    authority = authority_over(server, "garden", server.access.load().access)
     with authority.place.repository:
         authority.create("whynot")
     return server.repo_path("garden")
@@ -183,7 +184,7 @@ def test_in_a_server_the_handle_obeys_its_rules(served: Path) -> None:
     assert caught.value.code in ("no-such-space", "not-permitted")
     assert GitLog(served).head("nowhere") is None
     server = ServerDir(served.parent.parent)
-    authority = server.authority("garden", server.access.load().access)
+    authority = authority_over(server, "garden", server.access.load().access)
     with authority.place.repository:
         epoch = authority.change("whynot", Acquire("alice")).epoch
     made = GitLog(served, principal="alice").append("whynot", "note")

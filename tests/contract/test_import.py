@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from shardd.authority.authority import EmbeddedAuthority
 from shardd.core.canonical import encode_data
 from shardd.core.event import Event, Head
-from shardd.core.importing import Imported
+from shardd.core.import_chain import Imported
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire
 from shardd.core.limits import Limits
 from shardd.core.roles import FileAccess
 from shardd.errors import BadEvent, Misuse, Rejected
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.gitlog import GitLog
-from shardd.storage.memory import MemoryLog
-from shardd.storage.repository import Repository
-from shardd.storage.transfer import export_jsonl, import_jsonl, import_log, migrate_space
+from shardd.git.repository import Repository
+from shardd.logs.git_log import GitLog
+from shardd.logs.log_transfer import export_jsonl, import_jsonl, import_log, migrate_space
+from shardd.logs.memory_log import MemoryLog
 from tests.properties.strategies import numbered
 
 Log = MemoryLog | GitLog
@@ -249,7 +249,7 @@ def test_whoever_holds_the_lease_keeps_an_import_out(tmp_path: Path) -> None:
 
 
 def test_many_packs_make_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardd.storage.packs._MOST", 40)
+    monkeypatch.setattr("shardd.git.pack_writer._MOST", 40)
     path = write(tmp_path / "log.jsonl", [plain(n) for n in range(1, 151)])
     log = GitLog(tmp_path / "log.git")
     assert import_jsonl(log, "whynot", path) == import_jsonl(MemoryLog(), "whynot", path)
@@ -262,10 +262,10 @@ def test_a_killed_import_leaves_only_litter(tmp_path: Path) -> None:
     """Killed while it reads: the space is not there, the next import removes the rest, and can be run."""
     script = textwrap.dedent("""
         import sys
-        from shardd.storage import packs
-        from shardd.storage.gitlog import GitLog
-        from shardd.storage.transfer import import_jsonl
-        packs._MOST = 40
+        from shardd.git import pack_writer
+        from shardd.logs.git_log import GitLog
+        from shardd.logs.log_transfer import import_jsonl
+        pack_writer._MOST = 40
         import_jsonl(GitLog(sys.argv[1]), "whynot", "/dev/stdin")
     """)
     repo = tmp_path / "log.git"
@@ -294,12 +294,13 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     """With small buffers, so that it would show: six times the events, and the peak stays."""
     script = textwrap.dedent("""
         import re, sys
-        from shardd.storage import packs, seen
-        from shardd.storage.gitlog import GitLog
-        from shardd.storage.repository import Repository
-        from shardd.storage.transfer import import_jsonl
-        from shardd.storage.verify import spaces_in, verify
-        packs._MOST, seen._CACHE_KIB = 1000, 256
+        from shardd.files import duplicate_ids
+        from shardd.git import pack_writer
+        from shardd.logs.git_log import GitLog
+        from shardd.git.repository import Repository
+        from shardd.logs.log_transfer import import_jsonl
+        from shardd.upkeep.verify import spaces_in, verify
+        pack_writer._MOST, duplicate_ids._CACHE_KIB = 1000, 256
         repo = GitLog(sys.argv[1])
         assert import_jsonl(repo, "whynot", sys.argv[2]).events == int(sys.argv[3])
         from pathlib import Path

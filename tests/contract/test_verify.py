@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from shardd import GitLog, MemoryLog, migrate_space
+from shardd.authority.authority import EmbeddedAuthority
 from shardd.core.codec import encode_event, genesis
 from shardd.core.event import Draft, Event, parse_time
-from shardd.core.importing import of_events
+from shardd.core.import_chain import of_events
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant, Release, Revoke
 from shardd.core.objects import commit_oid
 from shardd.core.refs import lease_ref, space_ref
 from shardd.core.roles import FileAccess
-from shardd.storage.authority import EmbeddedAuthority
-from shardd.storage.repository import Repository
-from shardd.storage.verify import Keys, Report, spaces_in, verify
+from shardd.git.repository import Repository
+from shardd.upkeep.verify import Keys, Report, spaces_in, verify
 from tests.authorities import loosen
 
 SPACE = "whynot"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shardd.core.roles import Grant
-from shardd.storage.access import AccessFiles
+from shardd.files.access import AccessFiles
 from tests.e2e.harness import Actor, Garden, Server, make_key
 
 NAMES = ("alice", "bob", "mallory", "carol")

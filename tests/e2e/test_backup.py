@@ -15,12 +15,12 @@ import pytest
 
 from shardd.core.journal import decode_entry
 from shardd.core.refs import Change
-from shardd.storage import backup as module
-from shardd.storage.backup import backup, restore
-from shardd.storage.locks import Lock
-from shardd.storage.repository import Repository
-from shardd.storage.seams import Point
-from shardd.storage.serverdir import ServerDir
+from shardd.files.crash_points import Point
+from shardd.files.server_dir import ServerDir
+from shardd.files.space_locks import Lock
+from shardd.git.repository import Repository
+from shardd.upkeep import backup as module
+from shardd.upkeep.backup import backup, restore
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, Server, run, surroundings, wait_until
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.storage.reflocks import MARK
+from shardd.git.ref_locks import MARK
 from tests.e2e.harness import Actor, Garden, Result, Server
 
 WAYS = ["ssh", "local path"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import authority_over, create_repo
 from shardd.core.roles import FileAccess, Grant
-from shardd.storage.serverdir import ServerDir
+from shardd.files.server_dir import ServerDir
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings
 from tests.e2e.needs import need
 from tests.e2e.openssh import OpenSsh, find_sshd, me
@@ -33,8 +34,8 @@ def garden(server: OpenSsh) -> Garden:
     """As elsewhere, but made in this process: each login through sshd starts Python three times."""
     garden = Garden(server, server.next_name())
     directory = ServerDir(server.root)
-    directory.create_repo(garden.repo)
-    authority = directory.authority(garden.repo, FileAccess())
+    create_repo(directory, garden.repo)
+    authority = authority_over(directory, garden.repo, FileAccess())
     with authority.place.repository:
         authority.create(garden.space)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):

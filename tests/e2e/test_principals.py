@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from shardd.commands.context import Context
+from shardd.commands.caller import Context
 from shardd.commands.leases import Acquire
 from shardd.core.names import Address
 from shardd.core.roles import Access
 from shardd.errors import Rejected
-from shardd.storage.serverdir import ServerDir
+from shardd.files.server_dir import ServerDir
 from tests.e2e.conftest import begin
 from tests.e2e.harness import Actor, Server
 from tests.e2e.test_ssh_auth import multiplexed

@@ -10,7 +10,7 @@ from dulwich.repo import Repo
 
 from shardd.core.codec import decode_event
 from shardd.core.event import Event
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.e2e.harness import Actor, Garden
 
 

@@ -29,7 +29,7 @@ from shardd.client.link import Broken, Said
 from shardd.client.remote_log import _values
 from shardd.core.roles import Grant
 from shardd.errors import BadEvent, Corrupt
-from shardd.storage.access import AccessFiles
+from shardd.files.access import AccessFiles
 from tests.e2e.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.e2e.harness import DEADLINE, Actor, Garden, Server, wait_until
 

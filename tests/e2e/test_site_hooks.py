@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.e2e.harness import Actor, Garden, Server, run, surroundings
 
 

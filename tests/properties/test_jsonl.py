@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shardd.core.canonical import parse_object
 from shardd.core.codec import decode_event
-from shardd.core.importing import chain
+from shardd.core.import_chain import chain
 from shardd.core.jsonl import Numbered, decode_lines, encode_line
 from shardd.errors import BadEvent
 from tests.properties.strategies import numbered

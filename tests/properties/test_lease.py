@@ -15,7 +15,7 @@ from shardd.core.lease import (
     Acquire,
     GiveUp,
     Grant,
-    Momentary,
+    OneShot,
     Outcome,
     Release,
     Renew,
@@ -42,7 +42,7 @@ TRANSITIONS: st.SearchStrategy[Transition] = st.one_of(
     st.builds(Transfer, NAMES, NAMES, TTLS, EPOCHS),
     st.builds(Grant, NAMES, TTLS, st.booleans(), st.booleans()),
     st.builds(Revoke, st.sampled_from([0, BAR_MS])),
-    st.builds(Momentary, NAMES),
+    st.builds(OneShot, NAMES),
     st.builds(Restored, st.integers(0, 20)),
 )
 TENANCIES = st.builds(
@@ -235,7 +235,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(who=NAMES)
     def push_with_a_lease_of_its_own(self, who: str) -> None:
-        outcome = self.ask(Momentary(who))
+        outcome = self.ask(OneShot(who))
         barred = who in dict(self.tenancy.bars)
         assert isinstance(outcome, Outcome) == (self.holder is None and not self.line and not barred)
         if isinstance(outcome, Outcome):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardd.core.canonical import Json
-from shardd.storage.log import DecisionLog
-from shardd.storage.memory import MemoryLog
+from shardd.logs.decision_log import DecisionLog
+from shardd.logs.memory_log import MemoryLog
 from shardd.wiki.shard import DictShard
 from shardd.wiki.space import InformationSpace
 from tests.backends import SPACE, Backend, Said, appended, on_every_backend

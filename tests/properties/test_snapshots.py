@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardd.core.fold import coordination, fold
-from shardd.storage.snapshots import SnapshotStore, catch_up
-from shardd.storage.travel import state_at
+from shardd.logs.as_of import state_at
+from shardd.logs.snapshots import SnapshotStore, catch_up
 from tests.backends import SPACE, Backend, Said, appended, drafts, on_every_backend
 from tests.properties.sequences import sequences
 

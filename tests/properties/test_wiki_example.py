@@ -8,8 +8,8 @@ from pathlib import Path
 
 from shardd.core.fold import fold
 from shardd.core.kinds.default import DEFAULT_KINDS
-from shardd.storage.memory import MemoryLog
-from shardd.storage.snapshots import SnapshotStore
+from shardd.logs.memory_log import MemoryLog
+from shardd.logs.snapshots import SnapshotStore
 from shardd.wiki.folder_shard import FolderShard
 from shardd.wiki.shard import DictShard, Shard
 from shardd.wiki.space import InformationSpace

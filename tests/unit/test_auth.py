@@ -7,8 +7,8 @@ import pytest
 
 from shardd.core.roles import Access, Grant
 from shardd.errors import Rejected
+from shardd.files.access import Snapshot, fingerprint
 from shardd.service.auth import described, identify
-from shardd.storage.access import Snapshot, fingerprint
 
 CA = asyncssh.generate_private_key("ssh-ed25519")
 KEY = asyncssh.generate_private_key("ssh-ed25519")

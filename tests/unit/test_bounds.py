@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardd.commands.catalogue import server_grammar
+from shardd.commands.all_commands import server_grammar
+from shardd.commands.git_request import check_caller, parse_request
 from shardd.commands.grammar import parse
-from shardd.commands.request import check_caller, parse_request
+from shardd.core.hook_protocol import MOST_OPTIONS, MOST_REFS, PushList
 from shardd.core.roles import Access, Grant
-from shardd.core.wire import MOST_OPTIONS, MOST_REFS, PushList
 from shardd.errors import Misuse, Rejected, Unavailable
+from shardd.files.settings import Settings
 from shardd.service.admission import Admission
-from shardd.storage.settings import Settings
 
 
 def line(text: str) -> bytes:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardd.core.lease import Acquire, Momentary, Release, Renew
+from shardd.authority.authority import Changed, EmbeddedAuthority
+from shardd.authority.facts import Standing
+from shardd.authority.lease_clock import Mark, SystemTime, read
+from shardd.authority.lease_store import LeaseStore
+from shardd.core.lease import Acquire, OneShot, Release, Renew
 from shardd.errors import Rejected
-from shardd.storage.authority import Changed, EmbeddedAuthority
-from shardd.storage.clock import Mark, SystemTime, read
-from shardd.storage.facts import Standing
-from shardd.storage.leases import LeaseStore
-from shardd.storage.repository import Repository
+from shardd.git.repository import Repository
 from tests.authorities import RIGHTS, make_repo
 from tests.clocks import DAY, HOUR, NOON, SECOND, FakeTime
 
@@ -32,7 +32,7 @@ class Machine:
         with Repository(self._path) as repository:
             self._authority(repository).create(SPACE)
 
-    def change(self, transition: Acquire | Renew | Release | Momentary) -> Changed:
+    def change(self, transition: Acquire | Renew | Release | OneShot) -> Changed:
         with Repository(self._path) as repository:
             return self._authority(repository).change(SPACE, transition)
 

@@ -1,4 +1,4 @@
-"""The house: which layer may import which, what the core may import, and that what is declared is used."""
+"""The house: which floor may import which, what the core may import, and that what is declared is used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import configparser
 import re
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "shardd"
 
-# Each layer, and all that it may import of the others.
-LAYERS = {
+# Each floor, and all that it may import of the others.
+_BELOW = {"core", "files", "git", "authority"}
+FLOORS = {
     "core": set(),
-    "storage": {"core"},
-    "commands": {"core", "storage"},
-    "service": {"core", "storage", "commands"},
-    "client": {"core", "storage"},
-    "wiki": {"core", "storage", "client"},
-    "cli": {"core", "storage", "commands", "service", "client", "wiki"},
+    "files": {"core"},
+    "git": {"core", "files"},
+    "authority": {"core", "files", "git"},
+    "logs": _BELOW,
+    "upkeep": _BELOW,
+    "commands": _BELOW | {"logs", "upkeep"},
+    "service": _BELOW | {"logs", "upkeep", "commands"},
+    "client": _BELOW | {"logs"},
+    "wiki": _BELOW | {"logs", "client"},
+    "cli": _BELOW | {"logs", "upkeep", "commands", "service", "client", "wiki"},
 }
 EVERYBODY = {"errors", "version"}
 CORE_STDLIB = {
@@ -52,6 +59,10 @@ def layer(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_arrows_point_down() -> None:
     wrong = []
     for path in modules():
@@ -60,9 +71,24 @@ def test_arrows_point_down() -> None:
             continue
         for name in imports(path):
             parts = name.split(".")
-            if parts[0] == "shardd" and len(parts) > 1 and parts[1] not in LAYERS[here] | EVERYBODY | {here}:
+            if parts[0] == "shardd" and len(parts) > 1 and parts[1] not in FLOORS[here] | EVERYBODY | {here}:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
+
+
+def test_no_circle_between_modules() -> None:
+    """Imports within functions and for types count as well: whoever reads one module must not need the other first."""
+    names = {name_of(path): path for path in modules()}
+    below = {name: imports(path) & names.keys() - {name} for name, path in names.items()}
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_no_name_twice() -> None:
+    names = Counter(path.stem for path in modules() if path.stem != "__init__")
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_core_is_pure() -> None:
@@ -76,8 +102,8 @@ def test_core_is_pure() -> None:
 
 
 def test_only_one_module_runs_git() -> None:
-    """Spawning is for git.py, for the server's git children, and for the user's own git and ssh in the CLI."""
-    allowed = {"storage/git.py", "service/child.py"}
+    """Spawning is for git/program.py, for the server's git children, and for the user's own git and ssh in the CLI."""
+    allowed = {"git/program.py", "service/git_child.py"}
     spawning = {
         str(path.relative_to(PACKAGE))
         for path in modules()

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shardd.commands.logs import line, show_log
-from shardd.storage.memory import MemoryLog
-from shardd.storage.serverdir import ServerDir
+from shardd.authority.authorities import authority_over, create_repo
+from shardd.commands.events import line, show_log
+from shardd.files.server_dir import ServerDir
+from shardd.logs.memory_log import MemoryLog
 
 
 def test_one_event_is_one_aligned_line_without_control_characters() -> None:
@@ -54,8 +55,8 @@ def shardd_on_a_terminal(*words: str, env: dict[str, str]) -> str:
 
 def test_a_terminal_shows_colours_through_the_pager_and_a_pipe_does_not(tmp_path: Path) -> None:
     server = ServerDir.create(tmp_path / "srv")
-    server.create_repo("garden")
-    authority = server.authority("garden", server.access.load().access)
+    create_repo(server, "garden")
+    authority = authority_over(server, "garden", server.access.load().access)
     with authority.place.repository:
         authority.create("whynot")
     words = ("--dir", str(server.root), "lease", "history", "garden/whynot")

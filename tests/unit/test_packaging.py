@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.storage import hooks
+from shardd.files import hook_install
 from shardd.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +91,8 @@ def test_a_wheel_made_from_an_sdist_holds_them_too(source: Path, tmp_path: Path)
 
 
 def test_this_installation_finds_them(tmp_path: Path) -> None:
-    folder = hooks.install(tmp_path, site=hooks.SERVER_SITE)
-    for name in hooks.SERVER_SIDE:
+    folder = hook_install.install(tmp_path, site=hook_install.SERVER_SITE)
+    for name in hook_install.SERVER_SIDE:
         assert (folder / name).read_bytes() == (ROOT / "hooks" / name).read_bytes()
         assert (folder / name).stat().st_mode & 0o777 == 0o755
     assert (folder / "interpreter").read_text() == f"{sys.executable}\n"

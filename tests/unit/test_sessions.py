@@ -6,9 +6,9 @@ import asyncio
 import gc
 from typing import Any, cast
 
+from shardd.files.settings import Settings
 from shardd.service.admission import Admission
 from shardd.service.session import Service, Session
-from shardd.storage.settings import Settings
 
 
 class Waiting:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from shardd.errors import Corrupt
-from shardd.storage.access import AccessFiles
-from shardd.storage.settings import Settings
+from shardd.files.access import AccessFiles
+from shardd.files.settings import Settings
 
 
 def test_no_file_means_the_defaults(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from shardd.core.event import Event, parse_time
 from shardd.core.fold import Reducer
 from shardd.errors import Misuse
-from shardd.storage.memory import MemoryLog
-from shardd.storage.snapshots import SnapshotStore, catch_up
-from shardd.storage.travel import parse_point, resolve
+from shardd.logs.as_of import parse_point, resolve
+from shardd.logs.memory_log import MemoryLog
+from shardd.logs.snapshots import SnapshotStore, catch_up
 from tests.backends import SPACE, Said, appended
 
 ONE: Said = ("acme.seen", {})

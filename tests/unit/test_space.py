@@ -17,7 +17,7 @@ from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.kind import Kind, PageKey, Ref
 from shardd.core.refusals import HeadMoved
 from shardd.errors import Corrupt, Misuse, Rejected
-from shardd.storage.memory import MemoryLog
+from shardd.logs.memory_log import MemoryLog
 from shardd.wiki.shard import DictShard, Source
 from shardd.wiki.space import InformationSpace
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from shardd.core.append import Expected
 from shardd.core.event import Draft
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import DecisionLog
+from shardd.logs.decision_log import DecisionLog
+from shardd.logs.git_log import GitLog
 from tests.attack.actors import leasing
 from tests.attack.actors.life import Life
 from tests.attack.history import How, told, tried

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import new_id
+from shardd.logs.decision_log import new_id
+from shardd.logs.git_log import GitLog
 from tests.attack.actors.appending import append
 from tests.attack.actors.life import BATCH, Life
 from tests.attack.stage import REPO, SHED, take_in

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from shardd.core.event import Draft, Head
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import new_id, utc_now
+from shardd.logs.decision_log import new_id, utc_now
+from shardd.logs.git_log import GitLog
 from tests.attack.history import History, tried
 from tests.attack.stage import Stage, space_of
 from tests.e2e.harness import Actor, Result, run

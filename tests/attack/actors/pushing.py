@@ -11,7 +11,7 @@ from dulwich.objects import Commit, ShaFile
 from shardd.core.append import encode_batch
 from shardd.core.event import Head
 from shardd.core.refs import space_ref
-from shardd.storage.seams import VARIABLE
+from shardd.files.crash_points import VARIABLE
 from tests.attack import answers
 from tests.attack.actors import leasing
 from tests.attack.actors.life import PATIENCE, Life

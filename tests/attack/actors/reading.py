@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from shardd.core.event import Event, Head
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import DecisionLog
+from shardd.logs.decision_log import DecisionLog
+from shardd.logs.git_log import GitLog
 from shardd.wiki.space import InformationSpace
 from tests.attack.actors.life import PATIENCE, Life, seen
 from tests.attack.actors.remote import connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shardd.client.remote_log import RemoteLog
 from shardd.errors import SharddError, Unavailable
-from shardd.storage.log import Ids, new_id
+from shardd.logs.decision_log import Ids, new_id
 from tests.attack.actors import leasing
 from tests.attack.actors.appending import append
 from tests.attack.actors.life import Life

@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from shardd.storage.gitlog import GitLog
+from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.attack.history import Call
 from tests.attack.nemeses.trouble import Trouble

@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from shardd.storage.gitlog import GitLog
-from shardd.storage.log import new_id
+from shardd.logs.decision_log import new_id
+from shardd.logs.git_log import GitLog
 from tests.attack.actors.life import a_draft
 from tests.attack.history import told, tried
 from tests.attack.nemeses.trouble import Trouble
@@ -75,7 +75,7 @@ def _catch(trouble: Trouble) -> Process | None:
 
 def _is_hook(pid: int) -> bool:
     try:
-        return b"shardd.storage.hook" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+        return b"shardd.authority.hook_process" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
     except OSError:
         return False
 

@@ -1,0 +1,80 @@
+"""Making a bare repo its own authority: our configuration and hooks, and the folder `shardd/`, beside what is there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from shardd.core.limits import Limits
+from shardd.errors import Misuse, Rejected, Unavailable
+from shardd.files import hook_install
+from shardd.files.durable import sync_directories, sync_files
+from shardd.git.program import Git
+from shardd.git.repository import STATE, create_bare, hardened
+from shardd.version import VERSION
+
+_HOOKS = f"{STATE}/hooks/{VERSION}"
+_READY = f"{STATE}/ready"
+
+
+def is_bare(path: Path) -> bool:
+    """Whether a bare repository lies at `path`."""
+    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
+
+
+def is_embedded(path: Path) -> bool:
+    """Whether `prepare` has made the repo its own authority."""
+    return (path / _READY).is_file()
+
+
+def prepare(path: Path) -> None:
+    """Make the bare repo at `path` embedded, creating it if there is none. Does nothing where that is so already.
+
+    Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
+    """
+    if is_embedded(path) and (path / _HOOKS / hook_install.LAST).is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        create_bare(path, hooks=_HOOKS, limits=Limits())
+    if not is_bare(path):
+        raise Misuse(f"{path} is not a bare git repository")
+    _harden(path)
+
+
+def _harden(path: Path) -> None:
+    git = Git(path)
+    set_before = git.run("config", "--local", "--default", "", "core.hooksPath").decode().strip()
+    if set_before and not set_before.startswith(f"{STATE}/hooks/"):
+        raise Rejected(
+            "exists",
+            f"{path} has hooks of its own at {set_before}",
+            f"run `git -C {path} config --unset core.hooksPath` if they may go",
+        )
+    (path / STATE).mkdir(mode=0o700, exist_ok=True)
+    folder = os.open(path / STATE, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        hook_install.install(path / STATE / "hooks", site=hook_install.EMBEDDED_SITE)
+        for name, value in hardened(Limits(), hooks=_HOOKS).items():
+            _configure(git, name, value, folder)
+        # A configuration that a power failure empties names no hooks, and lets every push in.
+        sync_files([path / "config"])
+        sync_directories([path, path / STATE])
+        (path / _READY).touch()
+    finally:
+        os.close(folder)
+
+
+def _configure(git: Git, name: str, value: str, lock: int) -> None:
+    try:
+        git.run("config", name, value, pass_fds=[lock])
+    except Unavailable:
+        left = git.path / "config.lock"
+        time.sleep(0.1)  # somebody else's git may be at it, for a moment
+        if not left.exists():
+            raise
+        left.unlink(missing_ok=True)  # ours would still hold the folder's lock: it was killed
+        git.run("config", name, value, pass_fds=[lock])

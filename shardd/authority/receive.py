@@ -1,0 +1,122 @@
+"""One push, received: what pre-receive and proc-receive do, in the server and without one.
+
+pre-receive decides on the quarantined objects, without locks and without effects: it keeps refused objects out of the
+repo and answers most refusals. proc-receive takes the locks of the push's spaces, gathers the facts anew, decides
+again, and alone moves refs. Whatever goes wrong in either is a refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.facts import Pusher, gather, parse_options
+from shardd.authority.lease_clock import SystemTime, TimeSource
+from shardd.core.hook_protocol import FLUSH, packet, parse_update, printable, read_packets, report
+from shardd.core.limits import Limits
+from shardd.core.policy import Reject, decide
+from shardd.core.refs import Change, SpaceRef, classify, lock_of
+from shardd.core.roles import Access, Rights
+from shardd.errors import SharddError
+from shardd.files.crash_points import Point, reached
+from shardd.git.repository import Repository
+
+log = logging.getLogger("shardd.push")
+
+_FEATURES = ("push-options", "atomic")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Receives pushes into one repo from one pusher.
+
+    label: the repo's name in messages; pusher: who, with what rights, looked up anew at each decision, as rights change
+    reach: how the pusher calls our commands, such as `ssh -p 2222 host`
+    """
+
+    path: Path
+    label: str
+    pusher: Callable[[], tuple[Pusher, Rights]]
+    reach: str = "shardd"
+    limits: Limits = field(default_factory=Limits)
+    source: TimeSource = field(default_factory=SystemTime)
+
+    def pre_receive(self, lines: Sequence[str], options: Sequence[str], quarantine: Mapping[str, str]) -> Reject | None:
+        """None if the push may go on. lines: `<old> <new> <ref>`; quarantine: git's variables for a hook."""
+        changes = [parse_update(line) for line in lines]
+        # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled
+        # first, and from inside git moves no ref.
+        with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
+            pusher, rights = self.pusher()
+            authority = self._authority(repository, rights)
+            place = replace(authority.place, repository=incoming)
+            facts = gather(place, pusher, changes, parse_options(options), authority)
+            reached(Point.BEFORE_LOOK)
+            decision = decide(facts)
+            reached(Point.AFTER_LOOK)
+            if not isinstance(decision, Reject):
+                return None
+            if decision.code == "duplicate-event" and isinstance(ref := classify(decision.ref), SpaceRef):
+                with authority.hold([ref.space]):
+                    pass  # the event that it is told of is on disk before it is told
+            return decision
+
+    def proc_receive(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        """Git's conversation with the hook, to its end."""
+        version, _, offered = (read_packets(stdin) or [""])[0].partition("\0")
+        if version != "version=1":
+            raise SharddError(f"git speaks {version!r} to proc-receive, and we version=1")
+        common = [feature for feature in offered.split() if feature in _FEATURES]
+        stdout.write(packet("version=1\0" + " ".join(common)) + FLUSH)
+        stdout.flush()
+        changes = [parse_update(line) for line in read_packets(stdin)]
+        options = read_packets(stdin) if "push-options" in common else []
+        refusal = self._move(changes, options)
+        stdout.write(report((change.ref for change in changes), refusal))
+        stdout.flush()
+        reached(Point.AFTER_ANSWER)
+
+    def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
+        """Decide under the locks and move; None if all was moved, else why nothing was."""
+        spaces = {change.parsed.space for change in changes if isinstance(change.parsed, SpaceRef)}
+        others = {lock_of(change.parsed) for change in changes}
+        try:
+            with Repository(self.path) as repository:
+                authority = self._authority(repository, Access())
+                with authority.hold(spaces, also=others) as held:
+                    # Asked only now: rights may go while one waits for the locks.
+                    pusher, rights = self.pusher()
+                    place = replace(authority.place, rights=rights)
+                    facts = gather(place, pusher, changes, parse_options(options), held)
+                    reached(Point.BEFORE_DECIDE)
+                    decision = decide(facts)
+                    reached(Point.AFTER_DECIDE)
+                    if isinstance(decision, Reject):
+                        return self._one_line(decision)
+                    moves = [change for change in changes if change.old != change.new]
+                    held.move(moves, decision, pusher.principal or "")
+        except SharddError as error:
+            return self._one_line(error)
+        except Exception:
+            log.exception("push into %s failed", self.label)
+            return "internal error: the server's log has more"
+        for change in changes:
+            log.info("push %s %s %s by %s", self.label, change.ref, (change.new or "deleted")[:12], pusher.principal)
+        return None
+
+    def lines_for(self, refusal: Reject | SharddError) -> list[str]:
+        """What the pusher reads: code and message, and the remedy on a line of its own."""
+        error = refusal.reason if isinstance(refusal, Reject) else refusal
+        remedy = error.seen_from(self.reach)
+        said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
+        return [printable(line) for line in said]
+
+    def _one_line(self, refusal: Reject | SharddError) -> str:
+        return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
+
+    def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
+        return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)

@@ -1,0 +1,108 @@
+"""Taking over a whole log through the embedded authority: written where nobody sees it, then shown by one ref move.
+
+Whatever stops it before that move leaves the space as it was. Who may import, and whether it is their turn, is decided
+twice: before the log is read, so that a refusal does not come after an hour of sending, and under the space's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+
+from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.facts import Options, Pusher, import_facts
+from shardd.authority.index_file import Row
+from shardd.core.event import Head
+from shardd.core.import_chain import Imported, Placed, chain, twice
+from shardd.core.jsonl import Numbered
+from shardd.core.policy import Reject, decide
+from shardd.errors import BadEvent, SharddError, Unavailable
+from shardd.files.duplicate_ids import SeenIds, Twice
+from shardd.git.pack_writer import PackWriter
+
+
+def import_events(
+    authority: EmbeddedAuthority,
+    space: str,
+    events: Iterable[Numbered],
+    pusher: Pusher,
+    *,
+    options: Options | None = None,
+    keep_gaps: bool = False,
+    create: bool = False,
+    dry_run: bool = False,
+    gone: Callable[[], bool] = lambda: False,
+) -> Imported:
+    """What became of it, durable; or Rejected, BadEvent, Unavailable, and nothing is there.
+
+    options: the epoch the pusher believes in, and whether to take a free lease for this alone
+    create: begin the space if nobody has; keep_gaps: see core/import_chain.py
+    dry_run: find out all of it, and leave nothing; gone: whether whoever sends the events has left
+    """
+    place = authority.place
+    options = options or Options()
+    _refuse(decide(import_facts(place, pusher, authority.standing(space), None, None, options, create=create)))
+    commits = chain(space, events, keep_gaps=keep_gaps, limits=place.limits)
+    if dry_run:
+        return measure(commits)
+    with SeenIds() as seen, PackWriter(place.repository) as packs:
+        packs.empty_tree()
+        first = last = None
+        count = -1
+        for each in unique(commits, seen):
+            packs.commit(each.raw)
+            first = first or each
+            last = each
+            count += 1
+        if first is None or last is None:
+            raise SharddError("an import of nothing is refused where it is read")
+        if gone():
+            # Its end may be where the line was cut, and not the end of the log.
+            raise Unavailable("whoever sent the log has left before its end was acknowledged", "send it again")
+        head = Head(last.seq, last.oid)
+        with ExitStack() as stack:
+            index = None
+            with suppress(SharddError):  # it can be made again from the log
+                index = stack.enter_context(place.index.draft(space, head, map(Row._make, seen.rows())))
+            held = stack.enter_context(authority.hold([space], creating=create))
+            beginning = Head(first.seq, first.oid)
+            _refuse(held.take_over(space, beginning, last.oid, pusher, options, create=create, publish=packs.publish))
+            if index is not None:
+                with suppress(SharddError):  # the log is there
+                    index.install()
+    return Imported(count, head)
+
+
+def unique(commits: Iterable[Placed], seen: SeenIds) -> Iterator[Placed]:
+    """The same; BadEvent `duplicate-event` once an id came twice, before any other refusal that comes later."""
+    try:
+        for each in commits:
+            if each.id is not None:
+                _once(seen.add(each.id, each.seq, each.oid, each.where))
+            yield each
+    except BadEvent as error:
+        if error.code != "duplicate-event":
+            _once(seen.flush())
+        raise
+    _once(seen.flush())
+
+
+def measure(commits: Iterable[Placed]) -> Imported:
+    """What an import of these would come to."""
+    count = -1
+    head = Head(0, "")
+    with SeenIds() as seen:
+        for each in unique(commits, seen):
+            head = Head(each.seq, each.oid)
+            count += 1
+    return Imported(count, head)
+
+
+def _once(twice_met: Twice | None) -> None:
+    if twice_met is not None:
+        raise twice(twice_met.id, twice_met.earlier, twice_met.where)
+
+
+def _refuse(decision: object) -> None:
+    if isinstance(decision, Reject):
+        raise decision.error()

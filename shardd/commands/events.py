@@ -1,0 +1,238 @@
+"""`log`, `append` and `fold`: reading a space, and adding to it, by command instead of by git."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+
+from shardd.authority.appending import append_drafts
+from shardd.commands.caller import Context
+from shardd.commands.grammar import Words, integer
+from shardd.commands.result import Answer, say
+from shardd.commands.run_command import encoded
+from shardd.core.append import Expected
+from shardd.core.canonical import Json, decode_data
+from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
+from shardd.core.hook_protocol import printable
+from shardd.core.kinds.default import DEFAULT_KINDS
+from shardd.core.kinds.registry import Known
+from shardd.core.names import Address, is_oid
+from shardd.core.refs import space_ref
+from shardd.core.refusals import error_value
+from shardd.core.roles import Role
+from shardd.errors import Misuse, Rejected, SharddError, Unavailable
+from shardd.git import log_reader
+from shardd.logs.decision_log import draft
+
+_LONGEST = 1024 * 1024
+_MOST = 8 * 1024 * 1024
+"""Bytes of lines that are appended as one: they are all held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    address: Address
+    after: int | None
+
+    def run(self, context: Context) -> Answer:
+        return show_log(self._events(context))
+
+    def _events(self, context: Context) -> Iterator[Event]:
+        with context.space(self.address, Role.READ) as authority:
+            repository = authority.place.repository
+            oid = repository.read_ref(space_ref(self.address.space)) or ""
+            yield from log_reader.events(repository, self.address.space, oid, after=self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """type: None with `lines`, where standard input has one event a line; atomic: all of those lines, or none
+
+    expected, epoch, take_lease: as for append_drafts
+    """
+
+    address: Address
+    type: str | None
+    subject: str | None
+    body: str
+    id: str | None
+    lines: bool
+    atomic: bool
+    expected: Expected
+    epoch: int | None
+    take_lease: bool
+
+    def run(self, context: Context) -> Answer:
+        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
+        if self.atomic and not self.lines:
+            raise Misuse("--atomic goes with --lines")
+        if self.lines:
+            if self.type is not None:
+                raise Misuse("with --lines the events come on standard input, and no TYPE is named")
+            answers = self._all(context) if self.atomic else self._each(context)
+            return Answer(map(encoded, answers), answers, live=True)
+        if self.type is None:
+            raise Misuse("name the TYPE of the event, or use --lines")
+        line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
+        (event,) = self._append(context, [line])
+        return say(f"{self.address} {event.seq} {event.oid}", _appended(event))
+
+    def _all(self, context: Context) -> Iterator[Json]:
+        lines: list[Line] = []
+        with context.opened("-") as stream:
+            limits, size = context.server.settings().limits, 0
+            while raw := stream.readline(_LONGEST):
+                size += len(raw)
+                if len(lines) >= limits.events or size > min(limits.pack_bytes, _MOST):
+                    raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
+                lines.append(parse_line(raw))
+        if context.gone():
+            raise Unavailable("whoever sent the events has left before all of them were here", "send them again")
+        yield from (value(event) for event in self._append(context, lines))
+
+    def _each(self, context: Context) -> Iterator[Json]:
+        with context.opened("-") as stream:
+            while raw := stream.readline(_LONGEST):
+                if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
+                    # Where it ends, and the next one begins, would be a guess.
+                    raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
+                if not raw.strip():
+                    continue
+                line = None
+                try:
+                    line = parse_line(raw)
+                    (event,) = self._append(context, [line])
+                    yield _appended(event)
+                except SharddError as error:
+                    yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
+
+    def _append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
+        drafts = [
+            draft(
+                line.type,
+                cast("Data", line.data),
+                subject=line.subject,
+                actor=line.actor or context.me(),
+                id=line.id,
+                time=parse_time(line.time) if line.time else None,
+            )
+            for line in lines
+        ]
+        with context.space(self.address, Role.APPEND) as authority:
+            return append_drafts(
+                authority,
+                self.address.space,
+                drafts,
+                context.pusher(),
+                expected=self.expected,
+                epoch=self.epoch,
+                take_lease=self.take_lease,
+            )
+
+
+def parse_expected(text: str) -> Expected:
+    """`SEQ:OID`, or `absent`; Misuse if it is neither."""
+    if text == "absent":
+        return "absent"
+    seq, _, oid = text.partition(":")
+    if not is_oid(oid):
+        raise Misuse(f"{text!r} is no head", "write SEQ:OID, or absent")
+    return Head(check_seq("seq", seq, lowest=-1), oid)
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?, "actor"?}`."""
+
+    type: str
+    subject: str | None = None
+    data: dict[str, object] = {}
+    id: str | None = None
+    time: str | None = None
+    actor: str | None = None
+
+
+def parse_line(raw: bytes) -> Line:
+    """BadEvent or Misuse unless the line is one event."""
+    if len(raw) >= _LONGEST:
+        raise Misuse(f"a line is longer than {_LONGEST} bytes")
+    try:
+        said = decode_data(raw.decode())
+        return msgspec.convert(said, Line, strict=True)
+    except UnicodeDecodeError:
+        raise Misuse("a line is not UTF-8") from None
+    except msgspec.ValidationError as error:
+        raise Misuse(f"a line is not an event: {error}") from None
+
+
+def _appended(event: Event) -> Json:
+    return {"id": event.id, "seq": event.seq, "oid": event.oid}
+
+
+def show_log(events: Iterator[Event]) -> Answer:
+    """A line for each event, or its CloudEvents-like JSON."""
+    # One iterator behind all three: whoever prints takes one of them.
+    return Answer(
+        lines=(line(event) for event in events),
+        values=(value(event) for event in events),
+        coloured=(line(event, _COLOURS) for event in events),
+        long=True,
+    )
+
+
+_PLAIN = ("", "", "", "", "")
+_COLOURS = ("\033[33m", "\033[2m", "\033[36m", "\033[1m", "\033[0m")
+
+
+def line(event: Event, colours: tuple[str, str, str, str, str] = _PLAIN) -> str:
+    """One event on one line: number, time, actor, type, and what it says. colours: of the first four, and their end."""
+    number, when, who, what, end = colours
+    about = f": {event.subject}" if event.subject else ""
+    if isinstance(DEFAULT_KINDS.read(event), Known):
+        data = DEFAULT_KINDS.summary(event)
+    else:
+        data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":")) if event.data else ""
+    parts = (
+        f"{number}{event.seq:>6}{end}",
+        f"{when}{event.time:%Y-%m-%d %H:%M:%S}{end}",
+        f"{who}{printable(event.actor):<12}{end}",
+        f"{what}{printable(event.type + about)}{end}",
+        printable(data),
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def value(event: Event) -> Json:
+    """One event as programs read it."""
+    return {
+        "seq": event.seq,
+        "oid": event.oid,
+        "id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "actor": event.actor,
+        "time": format_time(event.time),
+        "epoch": event.epoch,
+        "source_epoch": event.source_epoch,
+        "data": cast("dict[str, Json]", event.data),
+    }
+
+
+def add(words: Words) -> None:
+    log = words.command("log", Log, "show the events of a space")
+    log.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
+    append = words.command("append", Append, "append one event; you must hold the lease")
+    append.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    append.add_argument("type", metavar="TYPE", nargs="?", help="like page.bound")
+    append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
+    append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")
+    append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
+    append.add_argument("--lines", action="store_true", help="take one event a line, as JSON, from standard input")
+    append.add_argument("--atomic", action="store_true", help="with --lines: append all of them, or none")
+    append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
+    append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
+    append.add_argument("--take-lease", action="store_true", help="take a free lease for this append alone")

@@ -1,0 +1,132 @@
+"""`import` and `export`: a whole log, as lines of JSON, into a space without events and out of any space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+
+from shardd.authority.facts import Options
+from shardd.authority.whole_log import import_events
+from shardd.commands.caller import Context
+from shardd.commands.grammar import Parser, Words, integer
+from shardd.commands.result import Answer, many, say
+from shardd.core.canonical import Json
+from shardd.core.import_chain import Imported
+from shardd.core.jsonl import decode_lines, encode_line
+from shardd.core.names import Address
+from shardd.core.refs import space_ref
+from shardd.core.roles import Role
+from shardd.git import log_reader
+from shardd.logs.git_log import GitLog
+from shardd.logs.log_transfer import export_jsonl, lines_of
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """file: of lines; `-` for standard input, which it always is for a remote caller"""
+
+    address: Address
+    file: str
+    keep_gaps: bool
+    dry_run: bool
+    epoch: int | None
+    take_lease: bool
+
+    def run(self, context: Context) -> Answer:
+        with context.opened(self.file) as stream:
+            done = import_lines(
+                context,
+                self.address,
+                lines_of(stream),
+                options=Options(self.epoch, self.take_lease),
+                keep_gaps=self.keep_gaps,
+                dry_run=self.dry_run,
+            )
+        return imported(str(self.address), done, dry_run=self.dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """file: to be written; `-` for standard output, which it always is for a remote caller"""
+
+    address: Address
+    file: str
+
+    def run(self, context: Context) -> Answer:
+        target = context.target(self.file)
+        if target is None:
+            return listed(self._lines(context))
+        with context.space(self.address, Role.READ):
+            log = GitLog(context.server.repo_path(self.address.repo))
+            head = export_jsonl(log, self.address.space, target)
+        return exported(str(self.address), self.file, head.seq, head.oid)
+
+    def _lines(self, context: Context) -> Iterator[bytes]:
+        with context.space(self.address, Role.READ) as authority:
+            repository = authority.place.repository
+            oid = repository.read_ref(space_ref(self.address.space)) or ""
+            for event in log_reader.events(repository, self.address.space, oid):
+                yield encode_line(event, self.address.space)
+
+
+def import_lines(
+    context: Context,
+    address: Address,
+    lines: Iterable[bytes],
+    *,
+    options: Options | None = None,
+    keep_gaps: bool,
+    dry_run: bool,
+) -> Imported:
+    """Take the log over into a space of the server, which the operator need not have created."""
+    context.require(Role.APPEND, address.repo, address.space)
+    with context.owned(address.repo) as authority:
+        return import_events(
+            authority,
+            address.space,
+            decode_lines(lines, address.space),
+            context.owner(),
+            options=options,
+            keep_gaps=keep_gaps,
+            create=context.operator,
+            dry_run=dry_run,
+            gone=context.gone,
+        )
+
+
+def imported(label: str, done: Imported, *, dry_run: bool) -> Answer:
+    head = done.head
+    what = f"{many(done.events, 'event')} into {label}, head {head.seq} {head.oid}"
+    value: Json = {"space": label, "events": done.events, "seq": head.seq, "oid": head.oid, "dry_run": dry_run}
+    return say(f"would import {what}; nothing was written" if dry_run else f"imported {what}", value)
+
+
+def exported(label: str, file: str, seq: int, oid: str) -> Answer:
+    return say(f"exported {label} to {file}, up to {seq} {oid}", {"space": label, "file": file, "seq": seq, "oid": oid})
+
+
+def listed(lines: Iterator[bytes]) -> Answer:
+    """Lines of JSON, which are what programs want as well."""
+    texts = (line.decode().removesuffix("\n") for line in lines)
+    # One iterator behind both: whoever prints takes either.
+    return Answer(texts, (cast("Json", msgspec.Raw(text.encode())) for text in texts))
+
+
+def add_import_options(parser: Parser) -> None:
+    parser.add_argument("--keep-gaps", action="store_true", help="keep numbers that were shared between logs")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, and write nothing")
+
+
+def add(words: Words) -> None:
+    parser = words.command("import", Import, "take over a whole log, into a space without events")
+    parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    parser.add_argument("file", metavar="FILE", help="lines of JSON; - for standard input")
+    add_import_options(parser)
+    parser.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
+    parser.add_argument("--take-lease", action="store_true", help="take the lease, if it is free, for this alone")
+    parser = words.command("export", Export, "write a whole log as lines of JSON (CloudEvents)")
+    parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="default: standard output")

@@ -1,0 +1,78 @@
+"""`key`: the SSH keys of principals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardd.commands.caller import Context
+from shardd.commands.grammar import Words
+from shardd.commands.result import Answer, say, table
+from shardd.core.canonical import Json
+from shardd.core.names import check_principal
+from shardd.errors import Misuse
+from shardd.files.access import PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAdd:
+    name: str
+    file: str
+
+    def run(self, context: Context) -> Answer:
+        context.require_admin()
+        lines = [line for line in context.small_input(self.file).split("\n") if line.strip()]
+        if len(lines) != 1:
+            raise Misuse(
+                f"one public key is expected, not {len(lines)} lines", "give a file like ~/.ssh/id_ed25519.pub"
+            )
+        key = PublicKey.parse(lines[0])
+        context.server.access.add_key(self.name, key)
+        return say(f"added {key.fingerprint} to {self.name}", {"principal": self.name, "fingerprint": key.fingerprint})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRemove:
+    name: str
+    fingerprint: str
+
+    def run(self, context: Context) -> Answer:
+        context.require_admin()
+        context.server.access.remove_key(self.name, self.fingerprint)
+        return say(
+            f"removed {self.fingerprint} from {self.name}", {"principal": self.name, "fingerprint": self.fingerprint}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyList:
+    name: str | None
+
+    def run(self, context: Context) -> Answer:
+        if self.name is None or self.name != context.principal:
+            context.require_admin()
+        found = [
+            (principal, key)
+            for principal, keys in context.server.access.keys().items()
+            for key in keys
+            if self.name in (None, principal)
+        ]
+        rows = [[principal, key.fingerprint, key.algorithm, key.comment] for principal, key in found]
+        values: list[Json] = [
+            {"principal": principal, "fingerprint": key.fingerprint, "type": key.algorithm, "comment": key.comment}
+            for principal, key in found
+        ]
+        return table(["PRINCIPAL", "FINGERPRINT", "TYPE", "COMMENT"], rows, values, empty="no keys")
+
+
+def add(words: Words) -> None:
+    key = words.group("key", "the SSH keys of principals")
+    made = key.command("add", KeyAdd, "register a public key")
+    made.add_argument("name", metavar="NAME", type=check_principal)
+    made.add_argument(
+        "file", metavar="FILE.pub", nargs="?", default="-", help="standard input if left out, or over ssh"
+    )
+    made = key.command("remove", KeyRemove, "take a key away")
+    made.add_argument("name", metavar="NAME", type=check_principal)
+    made.add_argument("fingerprint", metavar="FINGERPRINT", help="like SHA256:…, as `key list` shows it")
+    made = key.command("list", KeyList, "list keys")
+    made.add_argument("name", metavar="NAME", type=check_principal, nargs="?")

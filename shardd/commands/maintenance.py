@@ -1,0 +1,111 @@
+"""`backup`, `restore` and `doctor`: for whoever runs the server, on its host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardd.authority.authorities import authority_over
+from shardd.commands.caller import Context
+from shardd.commands.grammar import Words
+from shardd.commands.result import Answer, many, say
+from shardd.core.canonical import Json
+from shardd.core.hook_protocol import printable
+from shardd.core.roles import FileAccess
+from shardd.errors import Corrupt, SharddError
+from shardd.files.server_dir import ServerDir
+from shardd.git.program import require_version
+from shardd.upkeep import backup, doctor
+from shardd.upkeep.doctor import Finding
+from shardd.upkeep.repo_checkup import examine_repo
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    dest: str
+
+    def run(self, context: Context) -> Answer:
+        context.require_operator()
+        saved = backup.backup(context.server, Path(self.dest))
+        spaces = sum(map(len, saved.repos.values()))
+        what = f"{many(len(saved.repos), 'repo')} with {many(spaces, 'space')}"
+        line = f"backed up {what} to {self.dest}; {many(saved.moved, 'ref')} had changed"
+        return say(line, {"dest": self.dest, "repos": len(saved.repos), "spaces": spaces, "moved": saved.moved})
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    fix: bool
+
+    def examine(self, server: ServerDir) -> Answer:
+        each = self._treated(server)
+        # One iterator behind both: whoever prints takes either.
+        lines = (line for lines, _ in each for line in lines)
+        return Answer(lines, values=(value for _, value in each), live=True)
+
+    def _treated(self, server: ServerDir) -> Iterator[tuple[list[str], Json]]:
+        left = count = 0
+        for finding in _findings(server):
+            mended = self.fix and finding.mend is not None
+            if self.fix and finding.mend is not None:
+                finding.mend()
+            count += 1
+            left += finding.level == "broken" and not mended
+            value: Json = {
+                "level": finding.level,
+                "where": finding.where,
+                "message": finding.message,
+                "remedy": finding.remedy,
+                "fixable": finding.mend is not None,
+                "mended": mended,
+            }
+            yield _shown(finding, mended=mended), value
+        if not count:
+            yield ["nothing to complain about"], {"level": "fine"}
+        if left:
+            raise Corrupt(
+                f"{many(left, 'finding')} to be mended", "run `shardd doctor --fix`, and see the remedies above"
+            )
+
+
+def _findings(server: ServerDir) -> Iterator[Finding]:
+    yield from doctor.examine(server)
+    for repo in server.repo_names():
+        try:
+            authority = authority_over(server, repo, FileAccess())
+            with authority.place.repository:
+                yield from examine_repo(authority, hooks=server.hooks_path)
+        except SharddError as error:
+            yield Finding("broken", repo, f"cannot be looked over: {error.message}", error.remedy)
+
+
+def _shown(finding: Finding, *, mended: bool) -> list[str]:
+    line = f"{'mended' if mended else finding.level}: {finding.where}: {finding.message}"
+    how = " (--fix does it)" if finding.mend else ""
+    return [printable(line), *([] if mended else [printable(f"  to mend it: {finding.remedy}{how}")])]
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    source: str
+    root: str
+
+    def bring(self) -> Answer:
+        require_version()
+        brought = backup.restore(Path(self.source), Path(self.root))
+        lines = [f"restored the backup of {brought.made} to {self.root}"]
+        lines += [f"  {space}: epochs go on from {epoch}" for space, epoch in brought.epochs.items()]
+        lines.append(f"check it with `shardd verify --dir {self.root}`, then start the server")
+        epochs: dict[str, Json] = dict(brought.epochs)
+        return Answer(map(printable, lines), [{"dir": self.root, "made": brought.made, "epochs": epochs}])
+
+
+def add(words: Words) -> None:
+    parser = words.command("backup", Backup, "copy everything to a folder, while the server runs; only what is new")
+    parser.add_argument("dest", metavar="DEST")
+    parser = words.command("doctor", Doctor, "look over everything, and say what mends it")
+    parser.add_argument("--fix", action="store_true", help="mend what is safe to mend")
+    parser = words.command("restore", Restore, "make a server's directory out of a backup")
+    parser.add_argument("source", metavar="SRC", help="a folder that `backup` made")
+    parser.add_argument("root", metavar="DIR", help="a new directory")

@@ -1,0 +1,91 @@
+"""The directory of a server: where everything is, and its settings.
+
+config.toml    settings, all optional        access.toml, keys/    who may do what
+host_keys/     the server's identity         hooks/VERSION/        installed hooks
+user_ca_keys, revoked_keys                   site-hooks/           the site's own, run after ours
+repos/         REPO.git, each with its authority in REPO.git/shardd/
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shardd.core.names import check_repo, is_id
+from shardd.errors import Misuse, Rejected
+from shardd.files import hook_install
+from shardd.files.access import AccessFiles
+from shardd.files.durable import write_atomic
+from shardd.files.settings import Settings
+from shardd.version import VERSION
+
+RESTORING = ".restoring"
+"""A file that is there until a restore has come to its end."""
+
+
+class ServerDir:
+    """A server's directory at `root`; Misuse if it is none. restoring: for the restore that is making it"""
+
+    def __init__(self, root: Path, *, restoring: bool = False) -> None:
+        self.root = root.resolve()
+        if (root / RESTORING).exists() and not restoring:
+            raise Misuse(f"a restore into {root} has not come to its end", f"run `shardd restore BACKUP {root}` again")
+        if not (self.root / "access.toml").exists() or not (self.root / "repos").is_dir():
+            raise Misuse(f"{root} is not a server's directory", f"run `shardd init {root}`")
+        self.access = AccessFiles(self.root)
+        self.host_keys = self.root / "host_keys"
+        self.repos = self.root / "repos"
+
+    @classmethod
+    def create(cls, root: Path, *, restoring: bool = False) -> ServerDir:
+        """A new directory, which must be absent or empty. restoring: see ServerDir"""
+        if root.exists() and any(path.name != RESTORING for path in root.iterdir()):
+            raise Rejected("exists", f"{root} is not empty", "name a new directory")
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("keys", "repos", "host_keys"):
+            (root / name).mkdir(mode=0o700)
+        hook_install.install(root / "hooks", site=hook_install.SERVER_SITE)
+        write_atomic(root / "config.toml", b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n')
+        write_atomic(root / "access.toml", b"# Who may do what; see the README.\n[roles]\n")
+        return cls(root, restoring=restoring)
+
+    @classmethod
+    def around(cls, repository: Path) -> ServerDir | None:
+        """The server's directory that a bare repo lies in; None if it lies in none; Misuse if it is incomplete."""
+        folder = repository.resolve().parent
+        # Either will do: a server's directory that lost its access.toml must deny, and not count as nobody's.
+        if folder.name == "repos" and any((folder.parent / name).exists() for name in ("access.toml", "host_keys")):
+            return cls(folder.parent)
+        return None
+
+    def is_ours(self) -> bool:
+        """Whether this process runs as the owner of the directory, who may write all that is in it."""
+        return self.root.stat().st_uid == os.geteuid()
+
+    def settings(self) -> Settings:
+        """Freshly read; Corrupt, naming the line, if the file does not read."""
+        return Settings.load(self.root / "config.toml")
+
+    def repo_path(self, repo: str) -> Path:
+        """Where the repo lies; Rejected if it does not exist."""
+        path = self.repos / f"{check_repo(repo)}.git"
+        if not path.is_dir():
+            raise no_such_repo(repo)
+        return path
+
+    def repo_names(self) -> list[str]:
+        names = (path.name.removesuffix(".git") for path in self.repos.glob("*.git"))
+        return sorted(name for name in names if is_id(name))
+
+    @property
+    def hooks_path(self) -> str:
+        """The core.hooksPath of every repo."""
+        return f"../../hooks/{VERSION}"
+
+    def install_hooks(self) -> Path:
+        """The folder of the hooks of this version, made if need be."""
+        return hook_install.install(self.root / "hooks", site=hook_install.SERVER_SITE)
+
+
+def no_such_repo(repo: str) -> Rejected:
+    return Rejected("no-such-repo", f"there is no repo {repo}", f"an admin creates it: `shardd repo create {repo}`")

@@ -1,0 +1,67 @@
+"""The settings of a server: its `config.toml`, where every key is optional and none is unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from shardd.core.limits import Limits
+from shardd.files import toml_file
+
+_DEFAULT = Limits()
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+SecondsOrOff: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
+Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+_HOST_PORT = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/@-][^\s:\[\]/@]*)?:[0-9]{1,5}"
+HostPort: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^{_HOST_PORT}$")]
+HostPortOrNone: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^(?:{_HOST_PORT})?$")]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """config.toml.
+
+    listen: HOST:PORT; public: how clients reach it, if that differs
+    max_commit_bytes, max_push_events, max_pack_bytes: the limits of one push
+    login_grace_seconds: to prove who one is; max_unauthenticated: connections that have not; for one more, the oldest
+    of the address that has most is dropped; keepalive_seconds, keepalive_count: a client that has answered so many
+    keep-alives in a row with silence is gone (0 seconds: none are sent); idle_seconds: a connection without a session
+    is closed (0: never); stall_seconds: a git, or an answer that is not read, is ended when no byte has moved for so
+    long (0: never); drain_seconds: what a running push has to finish once the server is told to leave
+    max_connections, and per address and principal: of who has proven who it is; refused beyond
+    max_sessions, and per principal and connection: commands that run at once
+    """
+
+    listen: HostPort = "127.0.0.1:2222"
+    public: HostPortOrNone = ""
+    max_commit_bytes: Bytes = _DEFAULT.commit_bytes
+    max_push_events: Count = _DEFAULT.events
+    max_pack_bytes: Bytes = _DEFAULT.pack_bytes
+    login_grace_seconds: Seconds = 30
+    keepalive_seconds: SecondsOrOff = 30
+    keepalive_count: Count = 4
+    idle_seconds: SecondsOrOff = 900
+    stall_seconds: SecondsOrOff = 600
+    drain_seconds: SecondsOrOff = 60
+    max_connections: Count = 1024
+    max_connections_per_address: Count = 256
+    max_connections_per_principal: Count = 128
+    max_unauthenticated: Count = 256
+    max_sessions: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 200
+    max_sessions_per_principal: Count = 50
+    max_sessions_per_connection: Count = 32
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_commit_bytes, self.max_push_events, self.max_pack_bytes)
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Freshly read, the defaults if there is no file; Corrupt, naming the line, if it does not read."""
+        try:
+            return toml_file.load(path, cls)
+        except FileNotFoundError:
+            return cls()

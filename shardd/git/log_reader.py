@@ -1,0 +1,112 @@
+"""Reading a space's log out of any repository, bare or clone, without writing a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from shardd.core.codec import decode_event, decode_genesis, read_event
+from shardd.core.event import Event, Head
+from shardd.errors import BadEvent, Corrupt
+from shardd.git.repository import NEAR, Repository, first_parent
+
+_CANDIDATES = 500  # commits that may name their number, looked at in one go
+
+
+class Known(Protocol):
+    """What somebody has noted of a space. Each may know nothing."""
+
+    def seq(self, id: str, oid: str) -> int | None:
+        """The number of the commit `oid`, whose event is `id`."""
+        ...
+
+    def stand(self) -> Head | None:
+        """Some commit of the log, or of another one."""
+        ...
+
+
+def head_at(repository: Repository, space: str, oid: str, *, known: Known | None = None) -> Head:
+    """The head of `space` that the commit `oid` is: its number counted from the last commit whose number is known.
+
+    Corrupt if the history ends before there is one (a shallow clone, or no log at all).
+    """
+    steps = 0
+    at: str | None = oid
+    while at is not None and steps < NEAR:
+        raw = repository.commit(at)
+        seq, id = _named(raw, at, space)
+        if seq is None and known is not None:
+            seq = known.seq(id, at)
+        if seq is not None:
+            return Head(seq + steps, oid)
+        at = first_parent(raw)
+        steps += 1
+    return _far_head(repository, space, oid, known.stand() if known is not None else None)
+
+
+def _far_head(repository: Repository, space: str, oid: str, stand: Head | None) -> Head:
+    """The same by git, which is faster where a long stretch of commits has no numbers."""
+    if stand is not None and not (repository.has(stand.oid) and repository.git.is_ancestor(stand.oid, oid)):
+        stand = None
+    bounds = [] if stand is None else [f"^{stand.oid}"]
+    at, skip = stand, 0
+    # Git finds the word at the beginning of any line; only where the codec reads it does it say the number.
+    listing = ["log", "--first-parent", "--format=%H", "--grep=^Seq: ", f"--max-count={_CANDIDATES}", oid, *bounds]
+    while found := repository.git.run(*listing, f"--skip={skip}").decode().split():
+        said = ((_named(repository.commit(each), each, space)[0], each) for each in found)
+        at = next((Head(seq, each) for seq, each in said if seq is not None), at)
+        if at != stand:
+            break
+        skip += len(found)
+    if at is None:
+        raise Corrupt(
+            f"no commit behind {oid[:12]} is numbered", "run `git fetch --unshallow` if this is a shallow clone"
+        )
+    return Head(at.seq + int(repository.git.run("rev-list", "--count", "--first-parent", f"{at.oid}..{oid}")), oid)
+
+
+def _named(raw: bytes, oid: str, space: str) -> tuple[int | None, str]:
+    """The number that a commit names, if it does, and the id of its event."""
+    try:
+        if first_parent(raw) is None:
+            return decode_genesis(raw, space), ""
+        written = read_event(raw, oid=oid, parent_seq=0)
+    except BadEvent as error:
+        raise _no_event(oid, space, error) from None
+    return written.said_seq, written.event.id
+
+
+def _no_event(oid: str, space: str, error: BadEvent) -> Corrupt:
+    return Corrupt(f"the commit {oid[:12]} of {space} is no event: {error.message}", "run `shardd verify`")
+
+
+def events(repository: Repository, space: str, oid: str, *, after: int | None = None) -> Iterator[Event]:
+    """The events up to the commit `oid`, those with seq up to `after` left out. Corrupt where one does not read."""
+    if after is None:
+        return _decoded(repository.history(oid), space, None)
+    head = head_at(repository, space, oid)
+    missing = head.seq - after
+    if missing <= 0:
+        return iter(())
+    # Numbers are dense but for the gaps of an import, so the events wanted are among the last `missing` commits.
+    if missing <= NEAR:
+        commits, _ = repository.chain(oid, None, at_most=missing)
+        source: Iterator[tuple[str, bytes]] = iter(commits)
+    else:
+        source = repository.git.commits(oid, newest=missing)
+    return (event for event in _decoded(source, space, head.seq - missing) if event.seq > after)
+
+
+def _decoded(commits: Iterator[tuple[str, bytes]], space: str, seq: int | None) -> Iterator[Event]:
+    for oid, raw in commits:
+        try:
+            if first_parent(raw) is None:
+                seq = decode_genesis(raw, space)
+                continue
+            if seq is None:
+                raise BadEvent("history", "does not begin with a genesis; run `git fetch --unshallow` if it is shallow")
+            event = decode_event(raw, oid=oid, parent_seq=seq)
+        except BadEvent as error:
+            raise _no_event(oid, space, error) from None
+        seq = event.seq
+        yield event

@@ -1,0 +1,267 @@
+"""The only module that runs git, in an environment that is built from nothing.
+
+A git child sees no user or system configuration, no inherited GIT_* variable and no terminal. What a hook must know
+about a push in progress (the quarantine) is passed on explicitly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from shardd.core.limits import TooLarge
+from shardd.core.names import is_oid
+from shardd.core.refs import Change
+from shardd.errors import Corrupt, SharddError, Unavailable
+from shardd.git.ref_locks import MARK
+
+OLDEST = (2, 36)
+_PATIENT = {
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "core.filesRefLockTimeout",
+    "GIT_CONFIG_VALUE_0": "5000",
+    "GIT_CONFIG_KEY_1": "core.packedRefsTimeout",
+    "GIT_CONFIG_VALUE_1": "5000",
+}
+"""Milliseconds to wait for a ref that another git has locked; by itself git waits 100."""
+
+_BUFFER = 256 * 1024  # bytes read from a git at a time
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All that a git child may know about its surroundings."""
+    known = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+    known.update(extra or {})
+    return known
+
+
+@cache
+def executable() -> str:
+    """The absolute path of git, or Unavailable."""
+    found = shutil.which("git")
+    if found is None:
+        raise Unavailable("git is not installed", "install git 2.36 or newer, for example `apt-get install git`")
+    return found
+
+
+@cache
+def version() -> tuple[int, ...]:
+    """Of the installed git, like (2, 39, 5)."""
+    said = subprocess.run([executable(), "version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", said)
+    if match is None:
+        raise Unavailable(f"git does not say its version: {said.strip()!r}")
+    return tuple(int(part) for part in match.groups(default="0"))
+
+
+def require_version() -> None:
+    if version()[:2] < OLDEST:
+        have = ".".join(map(str, version()))
+        raise Unavailable(f"git {have} is too old", "install git 2.36 or newer")
+
+
+class Git:
+    """Runs git on one repository. quarantine: variables besides, such as those that show a push's incoming objects."""
+
+    def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._environment = environment({"GIT_DIR": str(path), **(quarantine or {})})
+
+    def run(self, *arguments: str, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> bytes:
+        """Standard output of `git ARGUMENTS`; Unavailable, with what git said, if it fails."""
+        done = self._run(arguments, stdin, pass_fds)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise Unavailable(f"git {_command(arguments)} failed on {self.path}: {said}", "run `shardd doctor`")
+        return done.stdout
+
+    def ask(self, *arguments: str) -> bool:
+        """Whether git exits 0 and not 1; any other status is an error, never an answer."""
+        done = self._run(arguments, b"", ())
+        if done.returncode not in (0, 1):
+            said = done.stderr.decode(errors="replace").strip()
+            raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
+        return done.returncode == 0
+
+    def values(self, name: str) -> list[str]:
+        """All values of a setting of the repository's configuration, in order."""
+        if not self.ask("config", "--local", "--get-all", name):
+            return []
+        listed = self.run("config", "--local", "--null", "--get-all", name)
+        return [value.decode("utf-8", "surrogateescape") for value in listed.split(b"\0")[:-1]]
+
+    def fetch(self, source: Path, refspecs: Iterable[str]) -> None:
+        """Fetch from a repository on this machine, `OID` or `OID:REF` each; all refs move, or none. Unavailable if git
+        refuses.
+
+        The objects are checked on their way (git-fsck(1)), and that they are complete.
+        """
+        trust = ["-c", "safe.directory=*"]  # who owns the files is for the file system to say
+        serve = shlex.join([executable(), *trust, "-c", "uploadpack.allowAnySHA1InWant=true", "upload-pack"])
+        still = ["--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+        self.run(
+            *trust,
+            *("-c", "fetch.fsckObjects=true"),
+            *("fetch", "--atomic", *still, "--stdin", "--upload-pack", serve, str(source)),
+            stdin="".join(f"{refspec}\n" for refspec in refspecs).encode("utf-8", "surrogateescape"),
+        )
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self.ask("merge-base", "--is-ancestor", older, newer)
+
+    def related(self, one: str, other: str) -> bool:
+        return self.ask("merge-base", one, other)
+
+    def move_refs(
+        self,
+        moves: Iterable[Change],
+        *,
+        verified: Mapping[str, str | None] | None = None,
+        pass_fds: Sequence[int] = (),
+        decided: Callable[[], None] | None = None,
+    ) -> None:
+        """All of the moves or, if one ref is not where its move expects it, none. Synced as core.fsync says.
+
+        Unavailable says only that git failed: killed, it may have moved all of them, or some.
+        verified: refs besides, and where each must stand, None for nowhere
+        pass_fds: descriptors of the locks, which a child that outlives us must keep held
+        decided: called when git holds all the refs and has found them where they are expected; where it raises, nothing
+        moves
+        """
+        lines = [_verify_line(ref, oid) for ref, oid in (verified or {}).items()]
+        lines += [_update_line(move) for move in moves]
+        with subprocess.Popen(
+            [executable(), "update-ref", "--stdin", "-z"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment | _PATIENT,
+            pass_fds=tuple(pass_fds),
+            umask=MARK,
+        ) as child:
+            if child.stdin is None or child.stdout is None or child.stderr is None:
+                raise SharddError("pipes to git are missing")
+            # Git lets go of the refs when its input ends without a commit: so it does when we are killed.
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write((f"start\0{''.join(lines)}prepare\0").encode("utf-8", "surrogateescape"))
+                child.stdin.flush()
+            if b"prepare: ok\n" in (child.stdout.readline(), child.stdout.readline()):
+                if decided is not None:
+                    decided()
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.write(b"commit\0")
+                    child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            said = child.stderr.read().decode(errors="replace").strip()
+        if child.returncode != 0:
+            said = said or f"exit status {child.returncode}"
+            raise Unavailable(f"git update-ref failed on {self.path}: {said}", "run `shardd doctor`")
+
+    def commits(
+        self, tip: str, *, after: str | None = None, newest: int | None = None, largest: int | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """(oid, bytes) along first parents, oldest first, ending with `tip`.
+
+        after: leave out this commit and its ancestors; newest: only so many of the newest
+        largest: the bytes that one may have; Rejected `too-large` if one has more
+        """
+        bounds = [tip] if after is None else [tip, f"^{after}"]
+        if newest is not None:
+            bounds.append(f"--max-count={newest}")
+        listing = self._open("rev-list", "--first-parent", "--reverse", *bounds)
+        reading = self._open("cat-file", "--batch", "--buffer", stdin=listing.stdout)
+        if listing.stdout is None or reading.stdout is None:
+            raise SharddError("pipes to git are missing")
+        listing.stdout.close()  # the other git owns it now, and must see the end of it
+        try:
+            while header := reading.stdout.readline():
+                oid, _, rest = header.decode("ascii").partition(" ")
+                if not rest.startswith("commit "):
+                    raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
+                size = int(rest[7:])
+                if largest is not None and size > largest:
+                    raise TooLarge(oid, size, largest)
+                raw = reading.stdout.read(size + 1)[:-1]
+                if len(raw) != size:
+                    raise Unavailable(f"git cat-file ended early on {self.path}")
+                yield oid, raw
+            # Both came to their end by themselves: only then do their statuses say anything.
+            if listing.wait() != 0 or reading.wait() != 0:
+                said = listing.stderr.read().decode(errors="replace") if listing.stderr else ""
+                raise Corrupt(f"the history of {tip[:12]} in {self.path} cannot be read: {said.strip()}")
+        finally:
+            for child in (listing, reading):
+                child.kill()
+                for pipe in (child.stdout, child.stderr):
+                    if pipe is not None:
+                        pipe.close()
+                child.wait()
+
+    def _open(self, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [executable(), *arguments],
+            bufsize=_BUFFER,
+            stdin=stdin if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if stdin is None else subprocess.DEVNULL,
+            env=self._environment,
+        )
+
+    def _run(
+        self, arguments: Sequence[str], stdin: bytes, pass_fds: Sequence[int]
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [executable(), *arguments],
+            input=stdin,
+            capture_output=True,
+            env=self._environment,
+            pass_fds=tuple(pass_fds),
+            check=False,
+        )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The word after the settings."""
+    words = list(arguments)
+    while words[0] == "-c":
+        del words[:2]
+    return words[0]
+
+
+def _update_line(move: Change) -> str:
+    # An empty old value would mean "any"; absence is all zeros (git-update-ref(1)).
+    width = len(move.old or move.new or "")
+    zero = "0" * width
+    for oid in (move.old, move.new):
+        _check_oid(oid)
+    if move.new is None:
+        return f"delete {move.ref}\0{move.old or zero}\0"
+    return f"update {move.ref}\0{move.new}\0{move.old or zero}\0"
+
+
+def _verify_line(ref: str, oid: str | None) -> str:
+    _check_oid(oid)
+    return f"verify {ref}\0{oid or ''}\0"  # empty: the ref must not exist
+
+
+def _check_oid(oid: str | None) -> None:
+    if oid is not None and not is_oid(oid):
+        raise SharddError(f"{oid!r} is not an object id")

@@ -1,0 +1,1 @@
+"""DecisionLog, what implements it on this machine, and what is made of whole logs."""

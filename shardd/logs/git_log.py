@@ -1,0 +1,153 @@
+"""A log in a git repository on this machine.
+
+What the repo is decides what the handle may do:
+
+- a bare repo in a server's directory: that server's authority and access rules, as if the handle had pushed;
+- a bare repo elsewhere is *embedded*: its own authority, in `<repo>/shardd/`, where file access is the right. The first
+  append makes the repo, if need be, the authority, our hooks, and the space;
+- a clone: read only, from the remote-tracking branches; events come by `git fetch` and go by `git push`.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shardd.authority.appending import append_drafts
+from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.embedded_repo import is_bare, is_embedded, prepare
+from shardd.authority.facts import LOCAL, Pusher
+from shardd.authority.whole_log import import_events, measure
+from shardd.core.append import Expected
+from shardd.core.event import Draft, Event, Head
+from shardd.core.import_chain import Imported, chain
+from shardd.core.jsonl import Numbered
+from shardd.core.limits import Limits
+from shardd.core.names import check_principal, check_space, is_id
+from shardd.core.refs import LOG, space_ref
+from shardd.core.roles import FileAccess
+from shardd.errors import Misuse, Rejected
+from shardd.files.server_dir import ServerDir
+from shardd.git import log_reader
+from shardd.git.repository import Repository
+from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
+
+(REMOTE,) = LOG.clones
+
+
+class GitLog(DraftingLog):
+    """A DecisionLog over the repository at `repo`. Any number of handles, in any number of processes, may share one.
+
+    principal: append as this principal, who must hold the lease like anybody else. None: append as `local`, for which
+    writing the files is right enough while nobody holds the lease.
+    """
+
+    def __init__(
+        self, repo: str | Path, *, principal: str | None = None, clock: Clock = utc_now, ids: Ids = new_id
+    ) -> None:
+        self._path = Path(repo).resolve()
+        self._principal = None if principal is None else check_principal(principal)
+        super().__init__(clock, ids)
+        self._clone: Path | None = None
+        if self._path.exists() and not is_bare(self._path):
+            git_dir = self._path / ".git"
+            if not git_dir.is_dir():
+                raise Misuse(f"{repo} is not a git repository", "name a bare repo, a clone, or a path that is free")
+            self._clone = git_dir
+
+    def _me(self) -> str:
+        return self._principal or _os_user()
+
+    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
+        drafts = list(events)
+        check_space(space)
+        server = self._writable()
+        self._prepare(server)
+        with self._authority(server) as authority:
+            return append_drafts(authority, space, drafts, self._pusher(), expected=expected, create=server is None)
+
+    def import_events(
+        self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
+    ) -> Imported:
+        check_space(space)
+        server = self._writable()
+        if dry_run and server is None and not is_embedded(self._path):
+            return measure(chain(space, events, keep_gaps=keep_gaps))  # a dry run makes no repo
+        self._prepare(server)
+        with self._authority(server) as authority:
+            return import_events(
+                authority,
+                space,
+                events,
+                self._pusher(),
+                keep_gaps=keep_gaps,
+                create=server is None,
+                dry_run=dry_run,
+            )
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        oid = self._oid(check_space(space))
+        return iter(()) if oid is None else self._events(space, oid, after)
+
+    def head(self, space: str) -> Head | None:
+        oid = self._oid(check_space(space))
+        if oid is None:
+            return None
+        with Repository(self._git_dir) as repository:
+            return log_reader.head_at(repository, space, oid)
+
+    def _events(self, space: str, oid: str, after: int | None) -> Iterator[Event]:
+        with Repository(self._git_dir) as repository:
+            yield from log_reader.events(repository, space, oid, after=after)
+
+    def _oid(self, space: str) -> str | None:
+        if not self._git_dir.exists():
+            return None
+        with Repository(self._git_dir) as repository:
+            return repository.read_ref(REMOTE + space if self._clone else space_ref(space))
+
+    def _pusher(self) -> Pusher:
+        return Pusher(self._principal or LOCAL, unleased=self._principal is None)
+
+    def _writable(self) -> ServerDir | None:
+        """The server's directory that the repo lies in, None if it lies in none; or Rejected."""
+        if self._clone is not None:
+            raise Rejected(
+                "not-permitted",
+                f"{self._path} is a clone, and a clone's log is only read",
+                "append with `git push`, or with `shardd append`",
+            )
+        server = ServerDir.around(self._path)
+        if server is not None and self._principal is None:
+            raise Rejected(
+                "no-principal", f"{self._path} belongs to a server", "name who appends: GitLog(repo, principal=…)"
+            )
+        return server
+
+    def _prepare(self, server: ServerDir | None) -> None:
+        if server is None:
+            prepare(self._path)
+
+    @property
+    def _git_dir(self) -> Path:
+        return self._clone or self._path
+
+    @contextmanager
+    def _authority(self, server: ServerDir | None) -> Iterator[EmbeddedAuthority]:
+        label = self._path.name.removesuffix(".git")
+        with Repository(self._path) as repository:
+            if server is None:
+                yield EmbeddedAuthority(repository, label=label, rights=FileAccess(), limits=Limits())
+            else:
+                access = server.access.load().access
+                yield EmbeddedAuthority(repository, label=label, rights=access, limits=server.settings().limits)
+
+
+def _os_user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        return LOCAL
+    return user if is_id(user) else LOCAL

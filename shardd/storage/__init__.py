@@ -1,1 +1,0 @@
-"""I/O without a server: git, logs, authorities, indexes, access files."""

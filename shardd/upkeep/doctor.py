@@ -1,0 +1,131 @@
+"""A look over a server's directory: what is not as it should be, what mends it, and what can be mended at once.
+
+A finding is `broken` where a promise may not hold until it is mended, and a `warning` where it does. Only what is safe
+to do beside a running server, and loses nothing, has a `mend`. Each repo is looked over by upkeep/repo_checkup.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from shardd.errors import SharddError
+from shardd.files.hook_install import SERVER_SIDE, script
+from shardd.files.server_dir import ServerDir
+from shardd.git.program import require_version
+from shardd.version import VERSION
+
+Level: TypeAlias = Literal["broken", "warning"]
+
+OLD = 3600.0
+"""Seconds after which a temporary file is nobody's any more."""
+
+_LEAST_FREE = 0.05
+_SECRET = ("host_keys",)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """where: a path or a space; remedy: what a person does; mend: does it, where that is safe"""
+
+    level: Level
+    where: str
+    message: str
+    remedy: str
+    mend: Callable[[], object] | None = None
+
+
+def examine(server: ServerDir, *, now: float | None = None) -> Iterator[Finding]:
+    """Everything about the directory but its repos. now: seconds since 1970, to tell the age of files"""
+    now = time.time() if now is None else now
+    yield from _git()
+    yield from _readable(server)
+    yield from _permissions(server.root)
+    yield from _hooks(server)
+    yield from _disk(server.root)
+    for pattern in (".*.toml.*", "keys/.*", "repos/.new-*", ".access.toml.*"):
+        yield from leftovers(server.root.glob(pattern), now)
+
+
+def leftovers(paths: Iterator[Path], now: float) -> Iterator[Finding]:
+    """Those that have lain there for long."""
+    for path in paths:
+        try:
+            age = now - path.lstat().st_mtime
+        except OSError:
+            continue  # gone meanwhile: somebody's after all
+        if age > OLD:
+            mend = partial(shutil.rmtree, path) if path.is_dir() else partial(path.unlink, missing_ok=True)
+            yield Finding("warning", str(path), "was left behind by a process that was killed", "remove it", mend)
+
+
+def _git() -> Iterator[Finding]:
+    try:
+        require_version()
+    except SharddError as error:
+        yield Finding("broken", "git", error.message, error.remedy)
+
+
+def _readable(server: ServerDir) -> Iterator[Finding]:
+    for name, load in (("access.toml", server.access.load), ("config.toml", server.settings)):
+        try:
+            load()
+        except SharddError as error:
+            yield Finding("broken", str(server.root / name), error.message, error.remedy or "mend the file")
+
+
+def _permissions(root: Path) -> Iterator[Finding]:
+    owner = root.stat().st_uid
+    for path in [root, *root.iterdir(), *(root / "host_keys").glob("*"), *(root / "keys").glob("*")]:
+        if path.is_symlink():
+            continue
+        stat = path.stat()
+        mode = stat.st_mode & 0o777
+        secret = path.parent.name in _SECRET and path.suffix != ".pub"
+        allowed = 0o700 if secret else 0o755
+        if mode & ~allowed:
+            what = "others may read it" if secret and not mode & 0o022 else "others may write it"
+            mend = partial(path.chmod, mode & allowed)
+            yield Finding("broken", str(path), f"{what} (mode {mode:03o})", f"chmod {mode & allowed:03o} {path}", mend)
+        if stat.st_uid != owner:
+            yield Finding("broken", str(path), "belongs to another user than the directory", f"chown it to uid {owner}")
+
+
+def _hooks(server: ServerDir) -> Iterator[Finding]:
+    folder = server.root / "hooks" / VERSION
+    install = server.install_hooks
+    for name in SERVER_SIDE:
+        path = folder / name
+        if not path.is_file():
+            yield Finding("broken", str(path), "the hook is missing", "start the server, or mend it here", install)
+        elif path.read_bytes() != script(name):
+            yield Finding("broken", str(path), f"is not the hook of version {VERSION}", "put it back", install)
+        elif not os.access(path, os.X_OK):
+            yield Finding(
+                "broken", str(path), "is not executable: git refuses every push", f"chmod 755 {path}", install
+            )
+    yield from _interpreter(folder / "interpreter", install)
+
+
+def _interpreter(path: Path, install: Callable[[], object]) -> Iterator[Finding]:
+    """What decides a push where no server does: over OpenSSH, or by a local path."""
+    python = path.read_text().strip() if path.is_file() else ""
+    if not python or not os.access(python, os.X_OK):
+        yield Finding("broken", str(path), f"{python or 'nothing'} is no program that runs", "mend it here", install)
+    elif python != sys.executable:
+        said = f"pushes without a server are decided by {python}, and this is {sys.executable}"
+        yield Finding("warning", str(path), said, "mend it here, if this one is to stay", install)
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    usage = shutil.disk_usage(root)
+    if usage.free < usage.total * _LEAST_FREE:
+        free = f"{usage.free // 2**20} MiB of {usage.total // 2**20} MiB are free"
+        yield Finding("warning", str(root), free, "make room: a full disk refuses every push")
