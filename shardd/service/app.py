@@ -68,7 +68,7 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
     hurried.cancel()
     if admission.sessions:
         log.warning("cutting off %d sessions that have not finished", admission.sessions)
-        service.end_children(signal.SIGTERM)
+        service.children.signal_all(signal.SIGTERM)
     else:
         # Clients that have heard all that they asked for close the connection by themselves.
         with suppress(TimeoutError):
@@ -79,7 +79,7 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
     if admission.sessions:
         # What hangs now is a thread that nothing can end. The files are in order at every moment: see authority.py.
         log.error("%d sessions hang; leaving without them", admission.sessions)
-        service.end_children(signal.SIGKILL)
+        service.children.signal_all(signal.SIGKILL)
         logging.shutdown()
         os._exit(1)
     empty.cancel()

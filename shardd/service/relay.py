@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import IO
 
 from shardd.core.wire import Opening, read_opening
@@ -19,18 +20,20 @@ log = logging.getLogger("shardd.push")
 _MAX_LINES = 10_000
 
 
-def serve(receiver: Receiver, incoming: int, outgoing: int) -> bool:
-    """Answer the hooks of one push until git closes the pipe; whether any hook asked. Takes over both descriptors."""
-    asked = False
+def serve(receiver: Receiver, incoming: int, outgoing: int, deciding: threading.Event) -> None:
+    """Answer the hooks of one push until git closes the pipe. Takes over both descriptors.
+
+    deciding: set before anything can move; from then on the push goes to its end, whether or not anybody waits for it
+    """
     with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
         try:
             while (opening := read_opening(asks)) is not None:
-                asked = True
                 if opening.hook == "pre-receive":
                     _pre_receive(receiver, opening, asks, answers)
                 elif opening.hook == "proc-receive":
+                    deciding.set()
                     receiver.proc_receive(asks, answers)
-                    return True
+                    return
                 else:
                     raise Unavailable(f"there is no hook {opening.hook!r}")
         except BrokenPipeError:
@@ -39,7 +42,6 @@ def serve(receiver: Receiver, incoming: int, outgoing: int) -> bool:
             log.warning("a push into %s was refused: %s", receiver.label, error)
         except Exception:
             log.exception("a push into %s failed", receiver.label)
-    return asked
 
 
 def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:

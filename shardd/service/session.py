@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import os
-import signal
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -19,15 +19,19 @@ from shardd.commands.catalogue import run_on, server_grammar
 from shardd.commands.context import Context
 from shardd.commands.request import GIT_REFUSED, GitService, git_run, is_git, parse_request
 from shardd.commands.speak import INTERNAL, complain, speak
+from shardd.core.incoming import Incoming
+from shardd.core.limits import PackBounds, pack_bounds
 from shardd.core.roles import Access, Rights
-from shardd.errors import Rejected, SharddError, Unavailable
+from shardd.errors import SharddError, Unavailable
 from shardd.service import relay
 from shardd.service.admission import Admission
 from shardd.service.auth import Identity
-from shardd.service.child import Child, RelayEnds, spawn
+from shardd.service.children import Children
+from shardd.service.joining import Meter, join
 from shardd.service.live import LiveAccess
-from shardd.service.streams import ClientInput, ClientVoice, Meter, Process, from_child, to_child
+from shardd.service.streams import ClientInput, ClientVoice, Process
 from shardd.storage.facts import Pusher
+from shardd.storage.git import bound_own
 from shardd.storage.receive import Receiver
 from shardd.storage.serverdir import ServerDir
 from shardd.storage.settings import Settings
@@ -48,26 +52,22 @@ class Closable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What every session shares. children: pids of the running gits, each the leader of its process group"""
+    """What every session shares."""
 
     server: ServerDir
     settings: Settings
     live: LiveAccess
     hooks: Path
     admission: Admission
+    children: Children
     connections: set[Closable] = field(default_factory=set)
-    children: set[int] = field(default_factory=set)
 
     @classmethod
     def at(cls, server: ServerDir) -> Service:
         settings = server.settings()
-        return cls(server, settings, LiveAccess(server.root), server.install_hooks(), Admission(settings))
-
-    def end_children(self, how: signal.Signals) -> None:
-        """Send a signal to every running git, its hooks included."""
-        for pid in self.children:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, how)
+        bound_own(settings.git_bounds)
+        hooks, children = server.install_hooks(), Children(settings.git_bounds)
+        return cls(server, settings, LiveAccess(server.root), hooks, Admission(settings), children)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,8 @@ class Session:
         return io.BufferedReader(ClientInput(self._process, self._loop, self._service.admission.left), _INPUT)
 
     async def _git(self, request: GitService) -> int:
+        settings = self._service.settings
+        seconds = settings.max_git_seconds
         prepared = await asyncio.to_thread(
             git_run,
             self._service.server,
@@ -161,34 +163,42 @@ class Session:
             protocol=self._process.env.get("GIT_PROTOCOL", ""),
             extra={"SHARDD_RELAY": "1"} if request.pushing else {},
         )
-        child, ends = spawn(prepared.arguments, prepared.environment, relay=request.pushing)
-        log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
-        self._service.children.add(child.pid)
-        try:
-            return await self._join(child, ends, prepared.repository, request.repo)
-        finally:
-            self._service.children.discard(child.pid)
+        if not request.pushing:
+            with self._service.children.started(prepared, relay=False) as (child, _):
+                log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
+                return await join(
+                    self._service.children, self._process, child, Meter(settings.max_pack_bytes).feed, seconds=seconds
+                )
+        receiver = self._receiver(prepared.repository, request.repo)
+        deciding = threading.Event()
+        incoming = Incoming(partial(self._bounds, request.repo))
+        with self._service.children.started(prepared, relay=True) as (child, ends):
+            log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
+            if ends is None:
+                raise SharddError("the pipes of the hooks are missing")
+            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers, deciding)
+            try:
+                return await join(
+                    self._service.children,
+                    self._process,
+                    child,
+                    incoming.feed,
+                    seconds=seconds,
+                    unstoppable=deciding.is_set,
+                )
+            except SharddError as error:
+                answer = incoming.answer(receiver.lines_for(error), receiver.one_line(error))
+                if answer is None:
+                    raise
+                log.warning("a push into %s was refused: %s", request.repo, error)
+                self._process.stdout.write(answer)
+                return GIT_REFUSED
+            finally:
+                await served
 
-    async def _join(self, child: Child, ends: RelayEnds | None, path: Path, repo: str) -> int:
-        """Join a running git to the client, and its hooks to us, to its end; its exit status."""
-        served: asyncio.Future[bool] | None = None
-        if ends is not None:
-            receiver = self._receiver(path, repo)
-            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers)
-        meter = Meter()
-        incoming = asyncio.create_task(to_child(self._process, child.stdin, meter))
-        await asyncio.gather(
-            from_child(child.stdout, self._process.stdout), from_child(child.stderr, self._process.stderr)
-        )
-        status = await child.wait()
-        incoming.cancel()
-        await asyncio.gather(incoming, return_exceptions=True)
-        hooks_ran = served is not None and await served
-        limit = self._service.settings.max_pack_bytes
-        if ends is not None and not hooks_ran and meter.count > limit:
-            # No hook was run: git has refused it by receive.maxInputSize, in its own words.
-            raise Rejected("too-large", f"a pack holds at most {limit} bytes", "push the events in several steps")
-        return status
+    def _bounds(self, repo: str, refs: Sequence[str]) -> PackBounds:
+        rights, me = self._rights(), self._client.principal
+        return pack_bounds(self._service.settings.limits, refs, lambda space: rights.role(me, repo, space))
 
     def _receiver(self, path: Path, repo: str) -> Receiver:
         def pusher() -> tuple[Pusher, Rights]:

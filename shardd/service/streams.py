@@ -8,9 +8,10 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import asyncssh
+
+from shardd.errors import SharddError
 
 _CHUNK = 64 * 1024
 _SILENCE = 1.0  # seconds that a client may say nothing while the server is leaving
@@ -27,25 +28,26 @@ _NO_INPUT = (
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-@dataclass(slots=True)
-class Meter:
-    """How many bytes went by."""
+async def to_child(
+    process: Process, descriptor: int, seen: Callable[[bytes], None], refused: asyncio.Future[SharddError]
+) -> None:
+    """Everything the client sends, into the child; closes the pipe at the end of it.
 
-    count: int = 0
-
-
-async def to_child(process: Process, descriptor: int, meter: Meter) -> None:
-    """Everything the client sends, into the child; closes the pipe at the end of it."""
+    seen: called in a thread with each piece, before the child gets it; refused: is told what that raises, if it does
+    """
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb"))
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
         while data := await process.stdin.read(_CHUNK):
-            meter.count += len(data)
+            await asyncio.to_thread(seen, data)
             writer.write(data)
             await writer.drain()
     except _NO_INPUT:
         pass  # the client left, or the child did: either way there is no more to pass on
+    except SharddError as error:
+        refused.set_result(error)
+        await asyncio.Event().wait()  # the child is ended first: it would speak of an end of its input
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):

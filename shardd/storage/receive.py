@@ -90,11 +90,11 @@ class Receiver:
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
-                        return self._one_line(decision)
+                        return self.one_line(decision)
                     moves = [RefMove(change.ref, change.old, change.new) for change in changes]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
-            return self._one_line(error)
+            return self.one_line(error)
         except Exception:
             log.exception("push into %s failed", self.label)
             return "internal error: the server's log has more"
@@ -109,7 +109,8 @@ class Receiver:
         said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
         return [printable(line) for line in said]
 
-    def _one_line(self, refusal: Reject | SharddError) -> str:
+    def one_line(self, refusal: Reject | SharddError) -> str:
+        """The same for one ref's line."""
         return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
