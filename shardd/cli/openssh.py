@@ -152,6 +152,7 @@ def _become_git(server: ServerDir, access: Access, request: GitService, name: st
     protocol = os.environ.get("GIT_PROTOCOL", "")
     extra = {"SHARDD_REACH": reach}
     prepared = git_run(server, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
+    server.settings().git_bounds.apply()
     os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)
 
 

@@ -182,8 +182,8 @@ class Incoming:
                 found = stream.decompress(given, most)
             except zlib.error:
                 raise _malformed("an object that does not inflate") from None
-            # At its end a stream may give what is left over as both.
-            used = len(given) - len(stream.unused_data if stream.eof else stream.unconsumed_tail)
+            # What it has left over after its end may stand in both.
+            used = len(given) - len(stream.unused_data or stream.unconsumed_tail)
             meter.sent(used)
             self._at += used
             made += len(found)

@@ -10,9 +10,10 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from shardd.commands.request import GitRun
 
 HOOK_ASKS = 7
 HOOK_ANSWERS = 8
@@ -20,9 +21,10 @@ HOOK_ANSWERS = 8
 
 @dataclass(slots=True)
 class Child:
-    """A running git: its pid, which is that of its group, and our ends of its three streams."""
+    """A running git: its pid, which is that of its group, what it serves, and our ends of its three streams."""
 
     pid: int
+    repository: Path
     stdin: int
     stdout: int
     stderr: int
@@ -56,8 +58,8 @@ class RelayEnds:
     answers: int
 
 
-def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> tuple[Child, RelayEnds | None]:
-    """Start a command in a session of its own. relay: also make the hooks' pipes."""
+def spawn(run: GitRun, *, relay: bool) -> tuple[Child, RelayEnds | None]:
+    """Start git in a session of its own. relay: also make the hooks' pipes."""
     child_ends: list[int] = []
     our_ends: list[int] = []
     actions: list[tuple[int, int, int]] = []
@@ -77,7 +79,8 @@ def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> t
         ends = None
         if relay:
             ends = RelayEnds(pipe(HOOK_ASKS, child_reads=False), pipe(HOOK_ANSWERS, child_reads=True))
-        pid = os.posix_spawn(arguments[0], list(arguments), dict(env), file_actions=actions, setsid=True)
+        words = list(run.arguments)
+        pid = os.posix_spawn(words[0], words, dict(run.environment), file_actions=actions, setsid=True)
     except BaseException:
         for end in our_ends:
             os.close(end)
@@ -86,7 +89,7 @@ def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> t
         # Theirs must be closed here: only then does the end of the child end the pipes.
         for end in child_ends:
             os.close(end)
-    return Child(pid, stdin, stdout, stderr), ends
+    return Child(pid, run.repository, stdin, stdout, stderr), ends
 
 
 def guard() -> int:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from shardd.commands.request import GitRun
 from shardd.service.child import Child, RelayEnds, guard, spawn
 from shardd.storage.bounds import Bounds
+from shardd.storage.quarantine import discard, named_by
 
 log = logging.getLogger("shardd.session")
 
@@ -35,7 +36,7 @@ class Children:
     def started(self, run: GitRun, *, relay: bool) -> Iterator[tuple[Child, RelayEnds | None]]:
         """A child, which is gone when the block ends."""
         self._tell("")  # the guard is there before anything that it should guard
-        child, ends = spawn(run.arguments, run.environment, relay=relay)
+        child, ends = spawn(run, relay=relay)
         self._running[child.pid] = child
         self._tell(f"+{child.pid}\n")
         # It has had no byte of a client's yet, so nothing that is to be bounded has begun.
@@ -50,12 +51,14 @@ class Children:
             child.reap()
 
     async def end(self, child: Child) -> None:
-        """End it and all that it has started."""
+        """End it and all that it has started; what it was about to bring goes too."""
+        incoming = await asyncio.to_thread(named_by, child.pid, child.repository)
         child.signal(signal.SIGTERM)
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(child.gone()), GRACE)
         child.signal(signal.SIGKILL)  # what of its group has not heard
         await child.gone()
+        await asyncio.to_thread(discard, incoming)
 
     def signal_all(self, how: signal.Signals) -> None:
         for child in self._running.values():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from shardd.errors import SharddError
+from shardd.storage import quarantine
 from shardd.storage.git import require_version
 from shardd.storage.hooks import SERVER_SIDE, script
 from shardd.storage.serverdir import ServerDir
@@ -61,8 +62,10 @@ def leftovers(paths: Iterator[Path], now: float) -> Iterator[Finding]:
             age = now - path.lstat().st_mtime
         except OSError:
             continue  # gone meanwhile: somebody's after all
-        if age > OLD:
-            mend = partial(shutil.rmtree, path) if path.is_dir() else partial(path.unlink, missing_ok=True)
+        incoming = path.name.startswith(quarantine.PREFIX)
+        if age > OLD and (not incoming or now - quarantine.changed(path) > OLD):
+            tree = partial(quarantine.discard, [path]) if incoming else partial(shutil.rmtree, path)
+            mend = tree if path.is_dir() else partial(path.unlink, missing_ok=True)
             yield Finding("warning", str(path), "was left behind by a process that was killed", "remove it", mend)
 
 

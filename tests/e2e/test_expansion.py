@@ -1,4 +1,4 @@
-"""A small pack that expands to gigabytes, and what a client leaves behind: counted in bytes and in processes."""
+"""A small pack that expands to gigabytes: what the gits of the server have in memory at most."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import begin
-from tests.e2e.harness import DEADLINE, Actor, Garden, Server
+from tests.e2e.harness import DEADLINE, Actor, Garden, Server, wait_until
 from tests.packs import ZERO, Pack, commit, copied, oid_of, push
 
 MB = 2**20
@@ -23,8 +23,7 @@ BORNE = 32 * MB  # of one git; the packs below would take up to ten times as muc
 # Runs the real git, and notes the most memory that it or anything it started has had.
 WRAPPER = """#!{python} -IS
 import os, resource, signal, subprocess, sys
-for name in (signal.SIGTERM,):
-    signal.signal(name, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen(
     [{git!r}, *sys.argv[1:]], close_fds=False, preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 )
@@ -62,11 +61,21 @@ def largest(notebook: Path) -> int:
     return max(int(line.split()[0]) for line in notebook.read_text().splitlines()) * 1024
 
 
+def pushes(notebook: Path) -> int:
+    """How many receive-packs have come to their end."""
+    return sum(" receive-pack " in line for line in notebook.read_text().splitlines())
+
+
 def sends(who: Actor, repo: str, data: bytes) -> str:
     """What receive-pack answers to these bytes."""
     words = [*who.ssh_words, "-p", str(who.server.port), "127.0.0.1", f"git-receive-pack {repo}.git"]
-    done = subprocess.run(words, env=who.env(), input=data, capture_output=True, timeout=DEADLINE, check=False)
-    return (done.stdout + done.stderr).decode(errors="replace")
+    with subprocess.Popen(
+        words, env=who.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as ssh:
+        assert ssh.stdout is not None
+        advertised = ssh.stdout.read(4)  # as a git would wait for it
+        said, complaint = ssh.communicate(data, timeout=DEADLINE)
+    return (advertised + said + complaint).decode(errors="replace")
 
 
 @cache
@@ -124,11 +133,33 @@ def test_what_a_pack_expands_to_is_bounded(
     if who is alice:
         alice.acquire(garden)
     tip, pack = BOMBS[what]()
-    before = garden.refs()
+    before, seen = garden.refs(), pushes(notebook)
     old = garden.head() if who is alice else ZERO
     said = sends(who, garden.repo, push([(old, tip, ref)], pack))
     assert "shardd: too-large: " in said
     assert f"ng {ref} too-large: " in said
     assert garden.refs() == before
     assert not list((garden.path / "objects").glob("tmp_*"))
+    wait_until(lambda: pushes(notebook) > seen, "the git of the push is gone")
+    assert largest(notebook) < BORNE
+
+
+def within(garden: Garden, objects: int) -> tuple[str, bytes]:
+    """Notes as they may be: one blob each of 50 KB that hardly compress."""
+    pack = Pack()
+    entries = b"".join(
+        b"100644 %03d\0" % i + bytes.fromhex(pack.put("blob", os.urandom(25_000).hex().encode()))
+        for i in range(objects)
+    )
+    return pack.put("commit", commit(pack.put("tree", entries))), pack.bytes()
+
+
+def test_the_largest_that_is_taken(garden: Garden, mallory: Actor, notebook: Path) -> None:
+    """What the bounds let through costs git no more than the bounds say; the same for whoever fetches it."""
+    seen = pushes(notebook)
+    tip, pack = within(garden, 60)
+    assert "ok refs/notes/mallory" in sends(mallory, garden.repo, push([(ZERO, tip, "refs/notes/mallory")], pack))
+    wait_until(lambda: pushes(notebook) > seen, "the git of the push is gone")
+    mallory.clone(garden)
+    mallory.git("fetch", "--quiet", "origin", "refs/notes/*:refs/notes/*")
     assert largest(notebook) < BORNE
