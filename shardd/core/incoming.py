@@ -238,7 +238,7 @@ class _Meter:
 
 
 _LESS = "push in several steps"
-_ELSEWHERE = "put the bulk elsewhere and let the event point at it"
+_ELSEWHERE = "put the bulk elsewhere and point at it"
 
 
 def _varint(raw: bytes) -> tuple[int, bytes]:

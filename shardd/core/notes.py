@@ -39,8 +39,8 @@ def check_notes(limits: Limits, ref: str, notes: NotesFacts) -> None:
     if notes.objects > limits.notes_objects or notes.size > limits.notes_bytes:
         raise Rejected(
             "too-large",
-            f"{ref} would hold {notes.objects} objects of {notes.size} bytes together, with their history;"
-            f" {limits.notes_objects} of {limits.notes_bytes} are allowed",
+            f"{ref} would hold more than {limits.notes_objects} objects or {limits.notes_bytes} bytes,"
+            " history included",
             "ask an admin to raise max-notes-objects or max-notes-bytes in config.toml",
         )
     if notes.strays:

@@ -19,7 +19,7 @@ from typing import IO
 
 from shardd.core.names import is_oid
 from shardd.core.policy import Change
-from shardd.errors import Unavailable
+from shardd.errors import SharddError, Unavailable
 
 QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 RELAY_VERSION = "1"
@@ -103,6 +103,18 @@ def read_packets(stream: IO[bytes]) -> list[str]:
 def printable(text: str) -> str:
     """The text without control characters, for a terminal that shows it raw."""
     return "".join(c if c.isprintable() or c == " " else "?" for c in text)
+
+
+def refusal_lines(error: SharddError, reach: str) -> list[str]:
+    """What a pusher reads: code and message, and the remedy on a line of its own."""
+    remedy = error.seen_from(reach)
+    said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
+    return [printable(line) for line in said]
+
+
+def one_line(lines: Sequence[str]) -> str:
+    """The same beside a ref."""
+    return "; ".join(line.removeprefix("shardd: ") for line in lines)
 
 
 def report(refs: Iterable[str], refusal: str | None) -> bytes:

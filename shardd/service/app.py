@@ -11,8 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from shardd.errors import Unavailable
 from shardd.service.listener import listen, parse_address, reach_of
 from shardd.service.session import Service
+from shardd.storage.doctor import permissions
 from shardd.storage.git import require_version
 from shardd.storage.serverdir import ServerDir
 
@@ -33,6 +35,9 @@ def run(server: ServerDir, *, address: str | None, ready: Callable[[str], None])
     address: HOST:PORT in place of the configured one; ready: told `ssh -p PORT HOST` once connections are taken
     """
     require_version()
+    for finding in permissions(server.root):
+        if finding.mend is not None:
+            raise Unavailable(f"{finding.where}: {finding.message}", f"{finding.remedy}, or run `shardd doctor --fix`")
     _raise_file_limit()
     asyncio.run(_run(server, address, ready))
 

@@ -71,9 +71,6 @@ def host_keys(folder: Path) -> list[asyncssh.SSHKey]:
         write_atomic(path.with_suffix(".pub"), key.export_public_key(), mode=0o644)
         write_atomic(path, key.export_private_key(), mode=0o600)
         paths = [path]
-    for path in paths:
-        if (mode := path.stat().st_mode & 0o777) & 0o077:
-            raise Unavailable(f"others may read or write the host key {path} (mode {mode:03o})", f"chmod 600 {path}")
     try:
         keys = [asyncssh.read_private_key(path) for path in paths]
     except (OSError, asyncssh.KeyImportError) as error:

@@ -17,7 +17,7 @@ from shardd.core.limits import Limits
 from shardd.core.names import NotesRef, SpaceRef, classify
 from shardd.core.policy import Change, Reject, decide
 from shardd.core.roles import Access, Rights
-from shardd.core.wire import FLUSH, packet, parse_update, printable, read_packets, report
+from shardd.core.wire import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, TimeSource
@@ -103,15 +103,10 @@ class Receiver:
         return None
 
     def lines_for(self, refusal: Reject | SharddError) -> list[str]:
-        """What the pusher reads: code and message, and the remedy on a line of its own."""
-        error = refusal.error() if isinstance(refusal, Reject) else refusal
-        remedy = error.seen_from(self.reach)
-        said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
-        return [printable(line) for line in said]
+        return refusal_lines(refusal.error() if isinstance(refusal, Reject) else refusal, self.reach)
 
     def one_line(self, refusal: Reject | SharddError) -> str:
-        """The same for one ref's line."""
-        return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
+        return one_line(self.lines_for(refusal))
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
         return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
