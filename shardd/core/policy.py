@@ -19,6 +19,7 @@ from shardd.core.event import Event, Head
 from shardd.core.lease import Momentary, Tenancy, change, not_holder
 from shardd.core.limits import Limits, commit_too_large
 from shardd.core.names import IntentRef, LeaseRef, NotesRef, Ref, SpaceRef
+from shardd.core.notes import NotesFacts, check_notes
 from shardd.core.roles import Role, not_permitted
 from shardd.errors import BadEvent, Rejected
 
@@ -77,7 +78,7 @@ class ChangeFacts:
     """One change and what is known about it.
 
     current: where the ref stands now; symbolic: it points at another ref; plain: the repo's configuration leaves it
-    to git; fast_forward: whether `new` descends from `current`
+    to git; fast_forward: whether `new` descends from `current`; notes: None if it is not to one's own, or deletes them
     """
 
     change: Change
@@ -89,6 +90,7 @@ class ChangeFacts:
     plain: bool = False
     fast_forward: bool = False
     space: SpaceFacts | None = None
+    notes: NotesFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +377,9 @@ def _notes_change(facts: PushFacts, each: ChangeFacts, principal: str, owner: st
             f"{each.change.ref} has moved on",
             f"run `git fetch origin {each.change.ref}` and `git notes merge FETCH_HEAD`",
         )
+    if each.notes is None:
+        raise Rejected("bad-event", f"nothing is known about what {each.change.ref} would hold")
+    check_notes(facts.limits, each.change.ref, each.notes)
 
 
 def _other_change(facts: PushFacts, each: ChangeFacts, principal: str) -> None:

@@ -17,6 +17,7 @@ from shardd.core.event import Head
 from shardd.core.lease import Tenancy
 from shardd.core.limits import Limits
 from shardd.core.names import OURS, IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
+from shardd.core.notes import NotesFacts
 from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.roles import Rights, Role
 from shardd.errors import BadEvent, Misuse, Rejected
@@ -211,15 +212,17 @@ def _change(
     symbolic = current is not None and current.startswith("ref: ")
     who = pusher.principal
     role = place.rights.role(who or "", place.label, space)
-    facts = None
+    facts = notes = None
     fast_forward = False
     if isinstance(ref, SpaceRef) and not symbolic:
         # Who may not append is told so whatever was pushed: nothing of it is read.
         facts = _space(place, ground, ref.space, change, look=role >= Role.APPEND)
     elif isinstance(ref, NotesRef) and change.new is not None and not place.repository.is_commit(change.new):
         raise Rejected("bad-event", f"{change.ref}: notes are commits", "write them with `git notes`")
-    elif isinstance(ref, NotesRef) and current is not None and change.new is not None and not symbolic:
-        fast_forward = place.repository.git.is_ancestor(current, change.new)
+    elif isinstance(ref, NotesRef) and change.new is not None and not symbolic:
+        fast_forward = current is not None and place.repository.git.is_ancestor(current, change.new)
+        if ref.principal == who and role >= Role.READ and (fast_forward or current is None):
+            notes = _notes(place, change.new, current)
     return ChangeFacts(
         change=change,
         ref=ref,
@@ -230,7 +233,25 @@ def _change(
         plain=left_to_git,
         fast_forward=fast_forward,
         space=facts,
+        notes=notes,
     )
+
+
+def _notes(place: Place, new: str, current: str | None) -> NotesFacts:
+    """What a ref of notes would hold if it moved from `current` to `new`."""
+    git, limits = place.repository.git, place.limits
+    largest = {True: ("", 0), False: ("", 0)}
+    added: set[str] = set()
+    for oid, kind, size in git.objects(new, without=current):
+        added.add(oid)
+        if size > largest[kind == "commit"][1]:
+            largest[kind == "commit"] = (oid, size)
+    count = total = 0
+    for _, _, size in git.objects(new):
+        count, total = count + 1, total + size
+        if count > limits.notes_objects or total > limits.notes_bytes:
+            break
+    return NotesFacts(count, total, largest[True], largest[False], place.repository.strays(added))
 
 
 def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:

@@ -18,6 +18,7 @@ from shardd.core.names import is_id
 from shardd.core.roles import FileAccess, Rights
 from shardd.core.wire import MOST_OPTIONS, MOST_REFS, QUARANTINE, printable, too_many
 from shardd.errors import SharddError, Unavailable
+from shardd.storage.durable import keep_others_out
 from shardd.storage.embedded import is_embedded
 from shardd.storage.facts import Pusher
 from shardd.storage.receive import Receiver
@@ -35,6 +36,7 @@ class _NoTraceback(logging.Formatter):
 
 
 def main() -> int:
+    keep_others_out()
     hook = sys.argv[1] if len(sys.argv) == 2 else ""
     handler = logging.StreamHandler()
     handler.setFormatter(_NoTraceback())

@@ -17,7 +17,7 @@ from shardd.core.limits import Limits
 from shardd.core.names import SpaceRef, classify
 from shardd.core.policy import Change, Reject, decide
 from shardd.core.roles import Access, Rights
-from shardd.core.wire import FLUSH, packet, parse_update, printable, read_packets, report
+from shardd.core.wire import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.errors import SharddError
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, TimeSource
@@ -98,13 +98,13 @@ class Receiver:
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
-                        return self._one_line(decision)
+                        return self.one_line(decision)
                     moves = [
                         RefMove(change.ref, change.old, change.new) for change in changes if change.old != change.new
                     ]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
-            return self._one_line(error)
+            return self.one_line(error)
         except Exception:
             log.exception("push into %s failed", self.label)
             return "internal error: the server's log has more"
@@ -113,14 +113,10 @@ class Receiver:
         return None
 
     def lines_for(self, refusal: Reject | SharddError) -> list[str]:
-        """What the pusher reads: code and message, and the remedy on a line of its own."""
-        error = refusal.error() if isinstance(refusal, Reject) else refusal
-        remedy = error.seen_from(self.reach)
-        said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
-        return [printable(line) for line in said]
+        return refusal_lines(refusal.error() if isinstance(refusal, Reject) else refusal, self.reach)
 
-    def _one_line(self, refusal: Reject | SharddError) -> str:
-        return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
+    def one_line(self, refusal: Reject | SharddError) -> str:
+        return one_line(self.lines_for(refusal))
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
         return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)

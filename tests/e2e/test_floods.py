@@ -44,12 +44,18 @@ def resident(server: Server) -> int:
 
 
 def children(server: Server) -> list[str]:
-    """The processes that the server has started and that have not ended."""
+    """The gits that the server has started and that have not ended: all its processes but the guard."""
     found = []
     for task in Path(f"/proc/{server.pid}/task").iterdir():
         with contextlib.suppress(OSError):
             found += (task / "children").read_text().split()
-    return found
+    return [pid for pid in found if b"guard.py" not in command(pid)]
+
+
+def command(pid: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def sockets(server: Server) -> int:
