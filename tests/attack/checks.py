@@ -48,7 +48,7 @@ class Checker:
     _server_log: int = 0
 
     def quiet(self, but: set[int]) -> None:
-        """Wait until nothing that was started is left. but: the servers, which may stay, and the guards of their gits"""
+        """Wait until nothing that was started is left. but: servers, which may stay, and their guards"""
         began = time.monotonic()
         end = began + _QUIET
         noted = False
