@@ -102,7 +102,8 @@ def gather(
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
     plain = plain_patterns(place) if unusual else []
     standings: dict[str, Standing] = {}
-    gathered = [_change(place, pusher, change, options, standing, standings, plain) for change in changes]
+    alone = len(changes) == 1
+    gathered = [_change(place, pusher, change, standing, standings, plain, alone=alone) for change in changes]
     now = max((s.now for s in standings.values()), default=0)
     return PushFacts(
         repo=place.label,
@@ -189,10 +190,11 @@ def _change(
     place: Place,
     pusher: Pusher,
     change: Change,
-    options: Options,
     standing: Callable[[str], Standing],
     standings: dict[str, Standing],
     plain: Sequence[str],
+    *,
+    alone: bool,
 ) -> ChangeFacts:
     ref = classify(change.ref)
     space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
@@ -214,7 +216,7 @@ def _change(
     elif isinstance(ref, NotesRef) and change.new is not None and not symbolic:
         fast_forward = current is not None and place.repository.git.is_ancestor(current, change.new)
         if ref.principal == who and role >= Role.READ and (fast_forward or current is None):
-            notes = _notes(place, change.new, current)
+            notes = _notes(place, change.new, current, alone=alone)
     return ChangeFacts(
         change=change,
         ref=ref,
@@ -229,8 +231,11 @@ def _change(
     )
 
 
-def _notes(place: Place, new: str, current: str | None) -> NotesFacts:
-    """What a ref of notes would hold if it moved from `current` to `new`."""
+def _notes(place: Place, new: str, current: str | None, *, alone: bool) -> NotesFacts:
+    """What a ref of notes would hold if it moved from `current` to `new`.
+
+    alone: the push moves no other ref, as no push of a mere reader can; only then is all that it brings for this one
+    """
     git, limits = place.repository.git, place.limits
     largest = {True: ("", 0), False: ("", 0)}
     added: set[str] = set()
@@ -243,7 +248,8 @@ def _notes(place: Place, new: str, current: str | None) -> NotesFacts:
         count, total = count + 1, total + size
         if count > limits.notes_objects or total > limits.notes_bytes:
             break
-    return NotesFacts(count, total, largest[True], largest[False], place.repository.strays(added))
+    strays = place.repository.strays(added) if alone else 0
+    return NotesFacts(count, total, largest[True], largest[False], strays)
 
 
 def _space(place: Place, standing: Standing, change: Change, *, look: bool) -> SpaceFacts:
