@@ -293,7 +293,7 @@ async def until_given_up(who: Actor) -> None:
 
     class Deaf(asyncssh.SSHClient):
         def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-            setattr(conn, "_process_global_request", lambda *message: None)  # noqa: B010  (looked up at each call)
+            setattr(conn, "_process_keepalive_at_openssh_dot_com_global_request", lambda packet: None)  # noqa: B010
 
     async def deaf(conn: asyncssh.SSHClientConnection) -> None:
         await conn.wait_closed()
