@@ -112,7 +112,8 @@ def gather(
         raise Rejected("ref-not-allowed", "a ref stands twice in one push", "push each once")
     unusual = any(isinstance(classify(change.ref), OtherRef) for change in changes)
     plain = plain_patterns(place) if unusual else []
-    gathered = [_change(place, pusher, change, ground, plain) for change in changes]
+    alone = len(changes) == 1
+    gathered = [_change(place, pusher, change, ground, plain, alone=alone) for change in changes]
     return PushFacts(
         repo=place.label,
         principal=pusher.principal,
@@ -202,6 +203,8 @@ def _change(
     change: Change,
     ground: Ground,
     plain: Sequence[str],
+    *,
+    alone: bool,
 ) -> ChangeFacts:
     ref = classify(change.ref)
     space = ref.space if isinstance(ref, SpaceRef | IntentRef) else None
@@ -222,7 +225,7 @@ def _change(
     elif isinstance(ref, NotesRef) and change.new is not None and not symbolic:
         fast_forward = current is not None and place.repository.git.is_ancestor(current, change.new)
         if ref.principal == who and role >= Role.READ and (fast_forward or current is None):
-            notes = _notes(place, change.new, current)
+            notes = _notes(place, change.new, current, alone=alone)
     return ChangeFacts(
         change=change,
         ref=ref,
@@ -237,8 +240,11 @@ def _change(
     )
 
 
-def _notes(place: Place, new: str, current: str | None) -> NotesFacts:
-    """What a ref of notes would hold if it moved from `current` to `new`."""
+def _notes(place: Place, new: str, current: str | None, *, alone: bool) -> NotesFacts:
+    """What a ref of notes would hold if it moved from `current` to `new`.
+
+    alone: the push moves no other ref, as no push of a mere reader can; only then is all that it brings for this one
+    """
     git, limits = place.repository.git, place.limits
     largest = {True: ("", 0), False: ("", 0)}
     added: set[str] = set()
@@ -251,7 +257,8 @@ def _notes(place: Place, new: str, current: str | None) -> NotesFacts:
         count, total = count + 1, total + size
         if count > limits.notes_objects or total > limits.notes_bytes:
             break
-    return NotesFacts(count, total, largest[True], largest[False], place.repository.strays(added))
+    strays = place.repository.strays(added) if alone else 0
+    return NotesFacts(count, total, largest[True], largest[False], strays)
 
 
 def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:

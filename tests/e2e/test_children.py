@@ -204,3 +204,27 @@ def test_a_push_that_takes_too_long_is_ended(tmp_path: Path, keys: dict[str, Pat
         garden.refuses("unavailable", alice, says=["git has taken more than 1 seconds", "with less at a time"])
     finally:
         server.stop()
+
+
+def test_what_is_decided_is_answered_however_long_its_git_takes(tmp_path: Path, keys: dict[str, Path]) -> None:
+    """A fetch that began later has used up its time when the push, which still runs, is told to go on."""
+    server = begin(tmp_path, keys, settings="max-git-seconds = 2\n")
+    try:
+        alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
+        garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+        site = Site(server, "post-receive", tmp_path)
+        new = ready(alice, garden)
+        pushing = pushes(alice)
+        wait_until(site.began, "the push is in its last hook")
+        words = [*alice.ssh_words, "-p", str(server.port), "127.0.0.1", f"git-upload-pack {garden.repo}"]
+        with subprocess.Popen(
+            words, env=alice.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as fetch:
+            assert fetch.stderr is not None
+            assert b"git has taken more than 2 seconds" in fetch.stderr.read()
+        assert members(group(server))
+        site.go.touch()
+        assert pushing.end().status == 0
+        assert garden.head() == new
+    finally:
+        server.stop()
