@@ -20,7 +20,7 @@ from shardd.core.names import OURS, IntentRef, NotesRef, OtherRef, SpaceRef, cla
 from shardd.core.notes import NotesFacts
 from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.roles import Rights, Role
-from shardd.errors import BadEvent, Misuse, Rejected
+from shardd.errors import BadEvent, Misuse, Rejected, Unavailable
 from shardd.storage.index import EventIndex
 from shardd.storage.repository import NEAR, PLAIN_REFS, Repository, first_parent
 
@@ -220,7 +220,7 @@ def _change(
     if isinstance(ref, SpaceRef) and not symbolic:
         # Who may not append is told so whatever was pushed: nothing of it is read.
         facts = _space(place, ground, ref.space, change, look=role >= Role.APPEND)
-    elif isinstance(ref, NotesRef) and change.new is not None and not place.repository.is_commit(change.new):
+    elif isinstance(ref, NotesRef) and change.new is not None and not _is_commit(place.repository, change.new):
         raise Rejected("bad-event", f"{change.ref}: notes are commits", "write them with `git notes`")
     elif isinstance(ref, NotesRef) and change.new is not None and not symbolic:
         fast_forward = current is not None and place.repository.git.is_ancestor(current, change.new)
@@ -289,10 +289,20 @@ def space_facts(
     )
 
 
+def _is_commit(repository: Repository, new: str) -> bool:
+    """Whether what is pushed is a commit. Unavailable if it is not here: a `git prune` by hand may have taken it."""
+    header = repository.header(new)
+    if header is None:
+        raise Unavailable(
+            f"what was pushed is gone: {new[:12]} is no longer in {repository.path.name}", "push it again"
+        )
+    return header[0] == "commit"
+
+
 def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candidate]]:
     """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it."""
     repository = place.repository
-    if not repository.is_commit(new):
+    if not _is_commit(repository, new):
         return Relation.NO_COMMIT, ()
     limit, largest = place.limits.events, place.limits.commit_bytes
     near, reached = repository.chain(new, head.oid, at_most=NEAR, largest=largest)

@@ -361,6 +361,16 @@ def test_a_push_is_told_of_an_earlier_event_only_when_that_is_on_disk(
     assert str(repo / REF) in paths
 
 
+@pytest.mark.parametrize("ref", [REF, "refs/notes/alice"])
+def test_a_push_whose_objects_were_pruned_on_the_way_is_told_so(repo: Path, ref: str) -> None:
+    """A prune by hand may take what git has just taken in: no word about what was pushed would be true."""
+    old = (repo / REF).read_text().strip() if ref == REF else "0" * 40
+    said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{old} {'1' * 40} {ref}"), FLUSH, FLUSH]
+    answer = BytesIO()
+    receiver(repo).proc_receive(BytesIO(b"".join(said)), answer)
+    assert f"ng {ref} unavailable: what was pushed is gone".encode() in answer.getvalue()
+
+
 def test_a_push_of_nothing_takes_no_lease(repo: Path) -> None:
     """No git sends one; whoever speaks for himself may."""
     with embedded(repo) as authority:
