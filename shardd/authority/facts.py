@@ -16,11 +16,12 @@ from shardd.authority.event_index import EventIndex
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
+from shardd.core.notes import NotesFacts
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
-from shardd.core.refs import Change, Mover, OtherRef, family_at, family_of, space_ref
-from shardd.core.roles import Rights
+from shardd.core.refs import NOTES, Change, Mover, OtherRef, family_at, family_of, space_ref
+from shardd.core.roles import Rights, Role
 from shardd.core.tenancy import Tenancy
-from shardd.errors import Misuse
+from shardd.errors import Misuse, Unavailable
 from shardd.git.repository import NEAR, PLAIN_REFS, Repository, first_parent
 
 
@@ -108,11 +109,19 @@ def gather(
 ) -> PushFacts:
     """The facts of a push, as things stand on `ground`."""
     plain = plain_patterns(place) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
-    gathered = [_change(place, pusher, change, ground, plain) for change in changes]
+    alone = len(changes) == 1
+    gathered: dict[str, ChangeFacts] = {}
+    repeated: list[ChangeFacts] = []
+    for change in changes:
+        if change.ref in gathered:
+            # Refused for that, so nothing is looked up for it: a push has room for thousands.
+            repeated.append(ChangeFacts(change=change, role=Role.NONE))
+        else:
+            gathered[change.ref] = _change(place, pusher, change, ground, plain, alone=alone)
     return PushFacts(
         repo=place.label,
         principal=pusher.principal,
-        changes=gathered,
+        changes=[*gathered.values(), *repeated],
         epoch=options.epoch,
         take_lease=options.take_lease,
         malformed=options.malformed,
@@ -199,6 +208,8 @@ def _change(
     change: Change,
     ground: Ground,
     plain: Sequence[str],
+    *,
+    alone: bool,
 ) -> ChangeFacts:
     ref = change.parsed
     family = family_of(ref)
@@ -209,14 +220,17 @@ def _change(
     symbolic = current is not None and current.startswith("ref: ")
     who = pusher.principal
     role = place.rights.role(who or "", place.label, ref.space)
-    facts = None
+    facts = notes = None
     commit = fast_forward = False
     if family.mover is Mover.HOLDER and ref.space is not None and not symbolic:
         # Who may not append is told so whatever was pushed: nothing of it is read.
         facts = _space(place, ground, ref.space, change, look=role >= family.role)
     elif family.mover is Mover.OWNER and change.new is not None and not symbolic:
-        commit = place.repository.is_commit(change.new)
+        commit = _is_commit(place.repository, change.new)
         fast_forward = commit and current is not None and place.repository.git.is_ancestor(current, change.new)
+        onwards = commit and (fast_forward or current is None)
+        if family is NOTES and onwards and ref.principal == who and role >= family.role:
+            notes = _notes(place, change.new, current, alone=alone)
     return ChangeFacts(
         change=change,
         role=role,
@@ -227,7 +241,29 @@ def _change(
         commit=commit,
         fast_forward=fast_forward,
         space=facts,
+        notes=notes,
     )
+
+
+def _notes(place: Place, new: str, current: str | None, *, alone: bool) -> NotesFacts:
+    """What a ref of notes would hold if it moved from `current` to `new`.
+
+    alone: the push moves no other ref, as no push of a mere reader can; only then is all that it brings for this one
+    """
+    git, limits = place.repository.git, place.limits
+    largest = {True: ("", 0), False: ("", 0)}
+    added: set[str] = set()
+    for oid, kind, size in git.objects(new, without=current):
+        added.add(oid)
+        if size > largest[kind == "commit"][1]:
+            largest[kind == "commit"] = (oid, size)
+    count = total = 0
+    for _, _, size in git.objects(new):
+        count, total = count + 1, total + size
+        if count > limits.notes_objects or total > limits.notes_bytes:
+            break
+    strays = place.repository.strays(added) if alone else 0
+    return NotesFacts(count, total, largest[True], largest[False], strays)
 
 
 def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:
@@ -261,13 +297,23 @@ def space_facts(
     )
 
 
+def _is_commit(repository: Repository, new: str) -> bool:
+    """Whether what is pushed is a commit. Unavailable if it is not here: a `git prune` by hand may have taken it."""
+    header = repository.header(new)
+    if header is None:
+        raise Unavailable(
+            f"what was pushed is gone: {new[:12]} is no longer in {repository.path.name}", "push it again"
+        )
+    return header[0] == "commit"
+
+
 def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candidate]]:
     """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it.
 
     TooLarge where one of them, or what else is read on the way, is over the limit
     """
     repository = place.repository
-    if not repository.is_commit(new):
+    if not _is_commit(repository, new):
         return Relation.NO_COMMIT, ()
     limit, largest = place.limits.events, place.limits.commit_bytes
     near, reached = repository.chain(new, head.oid, at_most=NEAR, largest=largest)

@@ -22,6 +22,7 @@ from shardd.core.hook_protocol import MOST_OPTIONS, MOST_REFS, QUARANTINE, print
 from shardd.core.names import is_id
 from shardd.core.roles import FileAccess, Rights
 from shardd.errors import SharddError, Unavailable
+from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
 from shardd.git.space_view import repository_of
 
@@ -36,6 +37,7 @@ class _NoTraceback(logging.Formatter):
 
 
 def main() -> int:
+    keep_others_out()
     hook = sys.argv[1] if len(sys.argv) == 2 else ""
     handler = logging.StreamHandler()
     handler.setFormatter(_NoTraceback())

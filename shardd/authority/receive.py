@@ -16,7 +16,7 @@ from typing import IO
 from shardd.authority.authority import EmbeddedAuthority
 from shardd.authority.facts import Pusher, gather, parse_options
 from shardd.authority.lease_clock import SystemTime, TimeSource
-from shardd.core.hook_protocol import FLUSH, packet, parse_update, printable, read_packets, report
+from shardd.core.hook_protocol import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.core.limits import Limits
 from shardd.core.policy import Reject, decide
 from shardd.core.refs import Change, SpaceRef, classify, lock_of
@@ -96,11 +96,11 @@ class Receiver:
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
-                        return self._one_line(decision)
+                        return self.one_line(decision)
                     moves = [change for change in changes if change.old != change.new]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
-            return self._one_line(error)
+            return self.one_line(error)
         except Exception:
             log.exception("push into %s failed", self.label)
             return "internal error: the server's log has more"
@@ -109,14 +109,11 @@ class Receiver:
         return None
 
     def lines_for(self, refusal: Reject | SharddError) -> list[str]:
-        """What the pusher reads: code and message, and the remedy on a line of its own."""
-        error = refusal.reason if isinstance(refusal, Reject) else refusal
-        remedy = error.seen_from(self.reach)
-        said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
-        return [printable(line) for line in said]
+        """What the pusher reads."""
+        return refusal_lines(refusal.reason if isinstance(refusal, Reject) else refusal, self.reach)
 
-    def _one_line(self, refusal: Reject | SharddError) -> str:
-        return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
+    def one_line(self, refusal: Reject | SharddError) -> str:
+        return one_line(self.lines_for(refusal))
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
         return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)

@@ -22,6 +22,7 @@ from shardd.core.names import check_principal
 from shardd.core.roles import ALL, Grant
 from shardd.errors import Misuse, Unavailable
 from shardd.files.access import PublicKey
+from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
 from shardd.git.program import require_version
 
@@ -47,6 +48,7 @@ class Serve:
 
 def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
     """Run one command against the directory; the exit status."""
+    keep_others_out()
     parser = new_parser("shardd", _ABOUT)
     choices = Words(parser)
     init = choices.command("init", Init, "make a server's directory")

@@ -1,6 +1,8 @@
 """OpenSSH as the way in, instead of our own server: `shell`, its forced command, and `authorized-keys`, which hands
 sshd(8) the registered keys, each bound to that command. See ops/sshd_config.snippet.
 
+A push is measured on its way to git, as our own server does; to fetch, git takes our place.
+
 Both deny on any doubt. The hooks then decide by themselves, and believe SHARDD_PRINCIPAL because they run as the owner
 of the server's directory.
 """
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from shardd.commands.caller import Context
 from shardd.commands.git_request import (
@@ -31,10 +33,12 @@ from shardd.commands.git_request import (
 from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
 from shardd.commands.run_command import INTERNAL, OK, Voice, complain, speak
 from shardd.core.hook_protocol import printable
+from shardd.core.limits import PackBounds, pack_bounds
 from shardd.core.names import check_principal
 from shardd.core.roles import Access
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
 from shardd.files.access import PublicKey
+from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
 
 
@@ -46,7 +50,7 @@ class Shell:
     key: str | None
 
     def serve(self, server: ServerDir, voice: Voice) -> int:
-        """Serve SSH_ORIGINAL_COMMAND for the principal; the exit status. Does not return where git takes over."""
+        """Serve SSH_ORIGINAL_COMMAND for the principal; the exit status. To fetch, git takes over: no return."""
         asked = os.environ.get("SSH_ORIGINAL_COMMAND")
         reach = _reach()
         try:
@@ -54,7 +58,7 @@ class Shell:
             access = self._access(server)
             request = parse_request(asked, self.name)
             if isinstance(request, GitService):
-                _become_git(server, access, request, self.name, reach)
+                return _serve_git(server, access, request, self.name, reach, voice)
             check_caller(request, access, self.name)
         except SharddError as error:
             complain(error, voice, reach, as_json=wants_json(asked))
@@ -114,6 +118,7 @@ class AuthorizedKeys:
 
 def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
     """Run one of the two against the directory; the exit status. Apart from other commands, as a login waits for it."""
+    keep_others_out()
     parser = new_parser("shardd", "For OpenSSH's sshd.")
     add(Words(parser))
     try:
@@ -156,12 +161,21 @@ def _owned(server: ServerDir) -> None:
         raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
 
 
-def _become_git(server: ServerDir, access: Access, request: GitService, name: str, reach: str) -> NoReturn:
+def _serve_git(server: ServerDir, access: Access, request: GitService, name: str, reach: str, voice: Voice) -> int:
     hooks = server.install_hooks()
     protocol = os.environ.get("GIT_PROTOCOL", "")
     extra = {"SHARDD_REACH": reach}
     prepared = git_run(server, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
-    os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)
+    settings = server.settings()
+    settings.git_bounds.apply()
+    if not request.pushing:
+        os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)
+    from shardd.cli import pushing
+
+    def bounds(refs: Sequence[str]) -> PackBounds:
+        return pack_bounds(settings.limits, refs, lambda space: access.role(name, request.repo, space))
+
+    return pushing.serve(prepared, bounds, voice, reach)
 
 
 def _reach() -> str:

@@ -19,7 +19,7 @@ from typing import IO
 
 from shardd.core.names import is_oid
 from shardd.core.refs import Change
-from shardd.errors import Rejected, Unavailable
+from shardd.errors import Rejected, SharddError, Unavailable
 
 QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
 RELAY_VERSION = "1"
@@ -27,8 +27,8 @@ _MAX_FIELD = 65_536
 
 MOST_REFS = 10_000
 MOST_OPTIONS = 100
-_REF_BYTES = 4 * 1024 * 1024
-_OPTION_BYTES = 64 * 1024
+MOST_REF_BYTES = 4 * 1024 * 1024
+MOST_OPTION_BYTES = 64 * 1024
 """Of one push. Git itself keeps the whole list of refs, and hands its hooks the options as their environment."""
 
 
@@ -72,62 +72,6 @@ def too_many(what: str, most: int) -> Rejected:
     return Rejected("too-large", f"a push has at most {most} {what}", "push in several steps, with fewer `-o`")
 
 
-class PushList:
-    """Counts the refs and options of a push while its bytes go by on their way to git (gitprotocol-pack): pkt-lines up
-    to a flush, and again if the first ref, after a NUL, asks for `push-options`. What follows is not looked at.
-    """
-
-    def __init__(self) -> None:
-        self._section: str | None = "refs"
-        self._count = self._bytes = 0
-        self._head = b""
-        self._left = 0
-        self._first: bytes | None = b""
-        self._with_options = False
-
-    def feed(self, data: bytes) -> None:
-        """The next bytes; Rejected `too-large` once there is too much of something."""
-        at = 0
-        while self._section is not None and at < len(data):
-            if self._left:
-                some = data[at : at + self._left]
-                self._left -= len(some)
-                if self._first is not None:
-                    self._first += some
-            else:
-                some = data[at : at + 4 - len(self._head)]
-                self._head += some
-                if len(self._head) == 4:
-                    self._packet(self._head)
-                    self._head = b""
-            at += len(some)
-
-    def _packet(self, head: bytes) -> None:
-        if self._first is not None:
-            _, nul, features = self._first.partition(b"\0")
-            self._with_options = b"push-options" in features.split()
-            self._first = None if nul else b""
-        if head == FLUSH:
-            self._section = "options" if self._section == "refs" and self._with_options else None
-            self._count = self._bytes = 0
-            return
-        try:
-            size = int(head, 16)
-        except ValueError:
-            size = 0
-        if size < 4:
-            self._section = None  # git will say what it thinks of it
-            return
-        self._left = size - 4
-        self._count += 1
-        self._bytes += size
-        options = self._section == "options"
-        if self._count > (most := MOST_OPTIONS if options else MOST_REFS):
-            raise too_many("options" if options else "refs", most)
-        if self._bytes > (most := _OPTION_BYTES if options else _REF_BYTES):
-            raise too_many("bytes of options" if options else "bytes of refs", most)
-
-
 def parse_update(line: str) -> Change:
     """`<old> <new> <ref>` as git gives it to hooks."""
     parts = line.rstrip("\n").split(" ", 2)
@@ -168,6 +112,18 @@ def read_packets(stream: IO[bytes]) -> list[str]:
 def printable(text: str) -> str:
     """The text without control characters, for a terminal that shows it raw."""
     return "".join(c if c.isprintable() or c == " " else "?" for c in text)
+
+
+def refusal_lines(error: SharddError, reach: str) -> list[str]:
+    """What a pusher reads: code and message, and the remedy on a line of its own."""
+    remedy = error.seen_from(reach)
+    said = [f"shardd: {error.code}: {error.message}", *([f"shardd: to mend it: {remedy}"] if remedy else [])]
+    return [printable(line) for line in said]
+
+
+def one_line(lines: Sequence[str]) -> str:
+    """The same beside a ref."""
+    return "; ".join(line.removeprefix("shardd: ") for line in lines)
 
 
 def report(refs: Iterable[str], refusal: str | None) -> bytes:

@@ -17,8 +17,9 @@ from shardd.core.codec import Written, genesis_oid
 from shardd.core.event import Event, Head
 from shardd.core.lease import OneShot, change
 from shardd.core.limits import TooLarge
+from shardd.core.notes import check_notes
 from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
-from shardd.core.refs import LOG, Family, Mover, family_of
+from shardd.core.refs import LOG, NOTES, Family, Mover, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
 from shardd.errors import BadEvent, Rejected
@@ -303,6 +304,10 @@ def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: 
         raise _refusal("bad-event", f"{ref}: {family.name} are commits", facts, each, family)
     if each.current is not None and not family.rewinds and not each.fast_forward:
         raise _refusal("non-fast-forward", f"{ref} has moved on", facts, each, family)
+    if family is NOTES:
+        if each.notes is None:
+            raise Rejected("bad-event", f"nothing is known about what {ref} would hold")
+        check_notes(facts.limits, ref, each.notes)
 
 
 def _refusal(code: str, message: str, facts: PushFacts, each: ChangeFacts, family: Family) -> Rejected:

@@ -10,6 +10,7 @@ from functools import cached_property
 from shardd.core.codec import Written, read_event
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
+from shardd.core.notes import NotesFacts
 from shardd.core.refs import Change
 from shardd.core.roles import Role
 from shardd.core.tenancy import Tenancy
@@ -78,6 +79,7 @@ class ChangeFacts:
 
     current: where the ref stands now; symbolic: it points at another ref; plain: the repo's configuration leaves it
     to git; commit: whether `new` names a commit; fast_forward: whether it descends from `current`
+    notes: None where they are another's, or deleted, or would not go on from `current`
     """
 
     change: Change
@@ -89,6 +91,7 @@ class ChangeFacts:
     commit: bool = False
     fast_forward: bool = False
     space: SpaceFacts | None = None
+    notes: NotesFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

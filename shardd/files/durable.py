@@ -12,6 +12,11 @@ from typing import IO
 from shardd.errors import Unavailable
 
 
+def keep_others_out() -> None:
+    """For a process of a server's: nothing that it or its gits make is for others to write, whatever umask it got."""
+    os.umask(os.umask(0o077) | 0o022)
+
+
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
     """A disk that refuses (full, read-only, over a quota) while we write at `place` is Unavailable, and not a bug."""

@@ -35,7 +35,8 @@ def script(name: str) -> bytes:
 def install(parent: Path, *, site: str) -> Path:
     """Make `parent/VERSION` hold the hooks of this version, and return it. Does nothing where they already stand."""
     folder = parent / VERSION
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for each in (parent, folder):  # `parents=True` would leave the mode of the first to the umask
+        each.mkdir(exist_ok=True, mode=0o755)
     wanted = {name: (script(name), 0o755) for name in SERVER_SIDE}
     wanted["interpreter"] = (f"{sys.executable}\n".encode(), 0o644)
     wanted[LAST] = (f"{site}\n".encode(), 0o644)

@@ -42,6 +42,8 @@ class ServerDir:
         if root.exists() and any(path.name != RESTORING for path in root.iterdir()):
             raise Rejected("exists", f"{root} is not empty", "name a new directory")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if root.stat().st_mode & 0o022:
+            raise Rejected("not-permitted", f"others may write {root}", f"chmod 700 {root}")
         for name in ("keys", "repos", "host_keys"):
             (root / name).mkdir(mode=0o700)
         hook_install.install(root / "hooks", site=hook_install.SERVER_SITE)

@@ -9,13 +9,16 @@ import msgspec
 
 from shardd.core.limits import Limits
 from shardd.files import toml_file
+from shardd.files.bounds import Bounds
 
 _DEFAULT = Limits()
+_EXPANDS = 8
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 SecondsOrOff: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+BytesOrDerived: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 _HOST_PORT = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/@-][^\s:\[\]/@]*)?:[0-9]{1,5}"
 HostPort: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^{_HOST_PORT}$")]
 HostPortOrNone: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^(?:{_HOST_PORT})?$")]
@@ -26,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     listen: HOST:PORT; public: how clients reach it, if that differs
     max_commit_bytes, max_push_events, max_pack_bytes: the limits of one push
+    max_unpacked_bytes: what its pack may expand to (0: eight times max_pack_bytes); max_pack_objects: how many it holds
+    max_note_bytes: an object under notes; max_notes_bytes, max_notes_objects: the notes of one principal in one repo
+    max_git_memory_bytes: of one git process (0: 1 GiB and four times what a pack may expand to)
+    max_git_cpu_seconds: of one git process; max_git_seconds: a push or fetch, by the clock
     login_grace_seconds: to prove who one is; max_unauthenticated: connections that have not; for one more, the oldest
     of the address that has most is dropped; keepalive_seconds, keepalive_count: a client that has answered so many
     keep-alives in a row with silence is gone (0 seconds: none are sent); idle_seconds: a connection without a session
@@ -40,6 +47,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     max_commit_bytes: Bytes = _DEFAULT.commit_bytes
     max_push_events: Count = _DEFAULT.events
     max_pack_bytes: Bytes = _DEFAULT.pack_bytes
+    max_unpacked_bytes: BytesOrDerived = 0
+    max_pack_objects: Count = _DEFAULT.pack_objects
+    max_note_bytes: Bytes = _DEFAULT.note_bytes
+    max_notes_bytes: Bytes = _DEFAULT.notes_bytes
+    max_notes_objects: Count = _DEFAULT.notes_objects
+    max_git_memory_bytes: BytesOrDerived = 0
+    max_git_cpu_seconds: Seconds = 600
+    max_git_seconds: Seconds = 3600
     login_grace_seconds: Seconds = 30
     keepalive_seconds: SecondsOrOff = 30
     keepalive_count: Count = 4
@@ -56,7 +71,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.max_commit_bytes, self.max_push_events, self.max_pack_bytes)
+        return Limits(
+            commit_bytes=self.max_commit_bytes,
+            events=self.max_push_events,
+            pack_bytes=self.max_pack_bytes,
+            unpacked_bytes=self.max_unpacked_bytes or _EXPANDS * self.max_pack_bytes,
+            pack_objects=self.max_pack_objects,
+            note_bytes=self.max_note_bytes,
+            notes_bytes=self.max_notes_bytes,
+            notes_objects=self.max_notes_objects,
+        )
+
+    @property
+    def git_bounds(self) -> Bounds:
+        """unpack-objects holds all of a small push at once, and needs twice its largest object besides."""
+        memory = self.max_git_memory_bytes or 2**30 + 4 * self.limits.unpacked_bytes
+        return Bounds(memory, self.max_git_cpu_seconds)
 
     @classmethod
     def load(cls, path: Path) -> Settings:

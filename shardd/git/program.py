@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from shardd.core.limits import TooLarge
 from shardd.core.names import is_oid
 from shardd.core.refs import Change
 from shardd.errors import Corrupt, SharddError, Unavailable
+from shardd.files.bounds import Bounds
 from shardd.git.ref_locks import MARK
 
 OLDEST = (2, 36)
@@ -75,6 +77,15 @@ def require_version() -> None:
     if version()[:2] < OLDEST:
         have = ".".join(map(str, version()))
         raise Unavailable(f"git {have} is too old", "install git 2.36 or newer")
+
+
+_own: Bounds | None = None
+
+
+def bound_own(bounds: Bounds) -> None:
+    """Bound every git that this process starts from now on to look into a repo, as one does that serves others."""
+    global _own
+    _own = bounds
 
 
 class Git:
@@ -186,29 +197,53 @@ class Git:
         bounds = [tip] if after is None else [tip, f"^{after}"]
         if newest is not None:
             bounds.append(f"--max-count={newest}")
-        listing = self._open("rev-list", "--first-parent", "--reverse", *bounds)
-        reading = self._open("cat-file", "--batch", "--buffer", stdin=listing.stdout)
-        if listing.stdout is None or reading.stdout is None:
-            raise SharddError("pipes to git are missing")
-        listing.stdout.close()  # the other git owns it now, and must see the end of it
-        try:
-            while header := reading.stdout.readline():
+        listing = ["rev-list", "--first-parent", "--reverse", *bounds]
+        with self._each(tip, listing, ["cat-file", "--batch", "--buffer"]) as stream:
+            while header := stream.readline():
                 oid, _, rest = header.decode("ascii").partition(" ")
                 if not rest.startswith("commit "):
                     raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
                 size = int(rest[7:])
                 if largest is not None and size > largest:
                     raise TooLarge(oid, size, largest)
-                raw = reading.stdout.read(size + 1)[:-1]
+                raw = stream.read(size + 1)[:-1]
                 if len(raw) != size:
                     raise Unavailable(f"git cat-file ended early on {self.path}")
                 yield oid, raw
+
+    def objects(self, tip: str, *, without: str | None = None) -> Iterator[tuple[str, str, int]]:
+        """(oid, kind, bytes) of every object that `tip` needs, and `without` does not."""
+        listing = ["rev-list", "--objects", "--no-object-names", tip, *([f"^{without}"] if without else [])]
+        with self._each(tip, listing, ["cat-file", "--batch-check", "--buffer"]) as stream:
+            yield from map(self._header, stream)
+
+    def stored(self) -> Iterator[tuple[str, str, int]]:
+        """(oid, kind, bytes) of every object that is here, needed or not."""
+        said = self.run("cat-file", "--batch-all-objects", "--unordered", "--batch-check")
+        yield from map(self._header, said.splitlines())
+
+    def _header(self, line: bytes) -> tuple[str, str, int]:
+        oid, kind, *size = line.decode("ascii").split()
+        if not size:
+            raise Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`")
+        return oid, kind, int(size[0])
+
+    @contextmanager
+    def _each(self, tip: str, listing: Sequence[str], reading: Sequence[str]) -> Iterator[IO[bytes]]:
+        """What the second git says of the objects that the first lists. Corrupt if either fails, read to its end."""
+        lister = self._open(*listing)
+        reader = self._open(*reading, stdin=lister.stdout)
+        if lister.stdout is None or reader.stdout is None:
+            raise SharddError("pipes to git are missing")
+        lister.stdout.close()  # the other git owns it now, and must see the end of it
+        try:
+            yield reader.stdout
             # Both came to their end by themselves: only then do their statuses say anything.
-            if listing.wait() != 0 or reading.wait() != 0:
-                said = listing.stderr.read().decode(errors="replace") if listing.stderr else ""
+            if lister.wait() != 0 or reader.wait() != 0:
+                said = lister.stderr.read().decode(errors="replace") if lister.stderr else ""
                 raise Corrupt(f"the history of {tip[:12]} in {self.path} cannot be read: {said.strip()}")
         finally:
-            for child in (listing, reading):
+            for child in (lister, reader):
                 child.kill()
                 for pipe in (child.stdout, child.stderr):
                     if pipe is not None:
@@ -216,7 +251,7 @@ class Git:
                 child.wait()
 
     def _open(self, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [executable(), *arguments],
             bufsize=_BUFFER,
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
@@ -224,18 +259,29 @@ class Git:
             stderr=subprocess.PIPE if stdin is None else subprocess.DEVNULL,
             env=self._environment,
         )
+        if _own is not None:
+            _own.apply(child.pid)
+        return child
 
     def _run(
         self, arguments: Sequence[str], stdin: bytes, pass_fds: Sequence[int]
     ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
+        with subprocess.Popen(
             [executable(), *arguments],
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=self._environment,
             pass_fds=tuple(pass_fds),
-            check=False,
-        )
+        ) as child:
+            if _own is not None:
+                _own.apply(child.pid)
+            try:
+                stdout, stderr = child.communicate(stdin)
+            except BaseException:
+                child.kill()
+                raise
+        return subprocess.CompletedProcess(arguments, child.returncode, stdout, stderr)
 
 
 def _command(arguments: Sequence[str]) -> str:

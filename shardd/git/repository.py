@@ -7,7 +7,7 @@ import errno
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Repository:
         self.path = path
         self.git = Git(path, quarantine=quarantine)
         where = (quarantine or {}).get("GIT_OBJECT_DIRECTORY")
+        self._incoming = None if where is None else Git(path, quarantine={"GIT_OBJECT_DIRECTORY": where})
         more = [a for a in (quarantine or {}).get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(":") if a]
         self._objects = Objects(Path(where) if where else path / "objects", more if where else ())
         self._loose = [Path(folder) for folder in (where, str(path / "objects")) if folder]
@@ -101,6 +102,16 @@ class Repository:
 
     def has(self, oid: str) -> bool:
         return self._objects.has(oid)
+
+    def strays(self, needed: Container[str]) -> int:
+        """How many objects a push brings that are neither needed nor in the repo anyway; 0 outside its quarantine."""
+        if self._incoming is None:
+            return 0
+        others = "".join(f"{oid}\n" for oid, _, _ in self._incoming.stored() if oid not in needed)
+        if not others:
+            return 0
+        said = Git(self.path).run("cat-file", "--batch-check", stdin=others.encode())
+        return sum(line.endswith(b" missing") for line in said.splitlines())
 
     def secure(self, kept: KeptPacks, moves: Sequence[Change], events: Sequence[str]) -> None:
         """Put into a pack under a keep, and on disk, all that the refs of a push are to name and git has taken in.

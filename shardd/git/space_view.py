@@ -24,7 +24,7 @@ def view(repository: Path, space: str) -> Path:
     for name, text in wanted.items():
         path = folder / name
         if not path.is_file() or path.read_text() != text:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             write_atomic(path, text.encode())
     return folder
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 
 import asyncssh
 
@@ -30,46 +28,38 @@ _NO_INPUT = (
 )
 
 
-@dataclass(slots=True)
-class Meter:
-    """How many bytes a client has sent, and when the last one went either way, by the event loop's clock.
+async def to_child(
+    process: Process,
+    descriptor: int,
+    seen: Callable[[bytes], None],
+    refused: asyncio.Future[SharddError],
+    moved: Callable[[], None],
+) -> None:
+    """Everything the client sends, into the child; closes the pipe at the end of it.
 
-    look: sees what is sent before it goes on, and may refuse it; refusal: what it said then
+    seen: called in a thread with each piece, before the child gets it; refused: is told what that raises, if it does
+    moved: called whenever bytes have come or gone
     """
-
-    look: Callable[[bytes], None] = lambda data: None
-    refusal: SharddError | None = None
-    count: int = 0
-    last: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-
-    def moved(self) -> None:
-        self.last = asyncio.get_running_loop().time()
-
-
-async def to_child(process: Process, descriptor: int, meter: Meter) -> None:
-    """Everything the client sends, into the child; closes the pipe at the end of it, or where it is refused."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(descriptor, "wb"))
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     try:
         while data := await process.stdin.read(_CHUNK):
-            meter.count += len(data)
-            meter.moved()
-            meter.look(data)
+            moved()
+            await asyncio.to_thread(seen, data)
             writer.write(data)
             await writer.drain()
-            meter.moved()
+            moved()
     except _NO_INPUT:
         pass  # the client left, or the child did: either way there is no more to pass on
     except SharddError as error:
-        meter.refusal = error
+        refused.set_result(error)
+        await asyncio.Event().wait()  # the child is ended first: it would speak of an end of its input
     finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+        writer.close()  # once all is written; nothing to wait for, and this protocol could not say when
 
 
-async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes], meter: Meter) -> None:
+async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes], moved: Callable[[], None]) -> None:
     """Everything the child says, to the client. When the client has left, the child meets a closed pipe."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_CHUNK)
@@ -78,10 +68,10 @@ async def from_child(descriptor: int, stream: asyncssh.SSHWriter[bytes], meter: 
     )
     try:
         while data := await reader.read(_CHUNK):
-            meter.moved()
+            moved()
             stream.write(data)
             await stream.drain()
-            meter.moved()
+            moved()
     except (asyncssh.Error, ConnectionError):
         pass
     finally:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from shardd.errors import Unavailable
 from shardd.files.server_dir import ServerDir
 from shardd.git.program import require_version
 from shardd.service.listener import listen, parse_address, reach_of
 from shardd.service.session import Service
+from shardd.upkeep.doctor import permissions
 
 log = logging.getLogger("shardd")
 
@@ -33,6 +35,9 @@ def run(server: ServerDir, *, address: str | None, ready: Callable[[str], None])
     address: HOST:PORT in place of the configured one; ready: told `ssh -p PORT HOST` once connections are taken
     """
     require_version()
+    for finding in permissions(server.root):
+        if finding.mend is not None:
+            raise Unavailable(f"{finding.where}: {finding.message}", f"{finding.remedy}, or run `shardd doctor --fix`")
     _raise_file_limit()
     asyncio.run(_run(server, address, ready))
 
@@ -68,7 +73,7 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
     hurried.cancel()
     if admission.sessions:
         log.warning("cutting off %d sessions that have not finished", admission.sessions)
-        service.end_children(signal.SIGTERM)
+        service.children.signal_all(signal.SIGTERM)
     else:
         # Clients that have heard all that they asked for close the connection by themselves.
         with suppress(TimeoutError):
@@ -79,7 +84,7 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
     if admission.sessions:
         # What hangs now is a thread that nothing can end. The files are in order at every moment: see authority.py.
         log.error("%d sessions hang; leaving without them", admission.sessions)
-        service.end_children(signal.SIGKILL)
+        service.children.signal_all(signal.SIGKILL)
         logging.shutdown()
         os._exit(1)
     empty.cancel()

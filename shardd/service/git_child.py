@@ -1,4 +1,6 @@
-"""Starting git for a client, with its hooks' pipes on descriptors that survive git and a shell can name: 7 and 8."""
+"""Starting git for a client, with its hooks' pipes on descriptors that survive git and a shell can name: 7 and 8; and
+the guard of all these gits.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +8,46 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+from shardd.commands.git_request import GitRun
 
 HOOK_ASKS = 7
 HOOK_ANSWERS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
-    """A running git: its pid and our ends of its three streams."""
+    """A running git: its pid, which is that of its group, what it serves, and our ends of its three streams."""
 
     pid: int
+    repository: Path
     stdin: int
     stdout: int
     stderr: int
+    over: bool = False
+    _waiting: asyncio.Task[int] | None = None
 
-    async def wait(self) -> int:
-        """Its exit status, as a shell would give it."""
-        status = await asyncio.to_thread(_reap, self.pid)
-        return status if status >= 0 else 128 - status
+    async def gone(self) -> int:
+        """Wait for its end; its exit status, negative for a signal. A zombie remains, and keeps its number its own."""
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(asyncio.to_thread(_ended, self.pid))
+        status = await asyncio.shield(self._waiting)
+        self.over = True
+        return status
+
+    def signal(self, how: signal.Signals) -> None:
+        """To it and to everything in its group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, how)
+
+    def reap(self) -> None:
+        """The last that is done with it."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +58,8 @@ class RelayEnds:
     answers: int
 
 
-def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> tuple[Child, RelayEnds | None]:
-    """Start a command in a session of its own. relay: also make the hooks' pipes."""
+def spawn(run: GitRun, *, relay: bool) -> tuple[Child, RelayEnds | None]:
+    """Start git in a session of its own. relay: also make the hooks' pipes."""
     child_ends: list[int] = []
     our_ends: list[int] = []
     actions: list[tuple[int, int, int]] = []
@@ -57,7 +79,8 @@ def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> t
         ends = None
         if relay:
             ends = RelayEnds(pipe(HOOK_ASKS, child_reads=False), pipe(HOOK_ANSWERS, child_reads=True))
-        pid = os.posix_spawn(arguments[0], list(arguments), dict(env), file_actions=actions, setsid=True)
+        words = list(run.arguments)
+        pid = os.posix_spawn(words[0], words, dict(run.environment), file_actions=actions, setsid=True)
     except BaseException:
         for end in our_ends:
             os.close(end)
@@ -66,7 +89,20 @@ def spawn(arguments: Sequence[str], env: Mapping[str, str], *, relay: bool) -> t
         # Theirs must be closed here: only then does the end of the child end the pipes.
         for end in child_ends:
             os.close(end)
-    return Child(pid, stdin, stdout, stderr), ends
+    return Child(pid, run.repository, stdin, stdout, stderr), ends
+
+
+def guard() -> int:
+    """Start guard.py, in a session of its own, so that a kill of our group does not take it along; the pipe to it."""
+    read, write = (_high(end) for end in os.pipe())
+    program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
+    null = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, read, 0), *null]
+        os.posix_spawn(program[0], program, os.environ, file_actions=actions, setsid=True)
+    finally:
+        os.close(read)
+    return write
 
 
 def _high(descriptor: int) -> int:
@@ -76,7 +112,8 @@ def _high(descriptor: int) -> int:
     return high
 
 
-def _reap(pid: int) -> int:
-    with contextlib.suppress(ChildProcessError):
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return 0
+def _ended(pid: int) -> int:
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if found is None:
+        return 0
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

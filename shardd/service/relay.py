@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from typing import IO
 
 from shardd.authority.receive import Receiver
 from shardd.core.hook_protocol import MOST_REFS, Opening, read_opening, too_many
 from shardd.errors import SharddError, Unavailable
+from shardd.service.push_stage import Stage
 
 log = logging.getLogger("shardd.push")
 
 
-def serve(receiver: Receiver, incoming: int, outgoing: int, began: Callable[[], None]) -> bool:
-    """Answer the hooks of one push until git closes the pipe; whether any hook asked. Takes over both descriptors.
-
-    began: called when one has
-    """
-    asked = False
+def serve(receiver: Receiver, incoming: int, outgoing: int, stage: Stage) -> None:
+    """Answer the hooks of one push until git closes the pipe. Takes over both descriptors."""
     with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
         try:
             while (opening := read_opening(asks)) is not None:
-                asked = True
-                began()
+                stage.asked = True
                 if opening.hook == "pre-receive":
                     _pre_receive(receiver, opening, asks, answers)
                 elif opening.hook == "proc-receive":
+                    stage.decide()
                     receiver.proc_receive(asks, answers)
-                    return True
+                    return
                 else:
                     raise Unavailable(f"there is no hook {opening.hook!r}")
         except BrokenPipeError:
@@ -42,7 +38,6 @@ def serve(receiver: Receiver, incoming: int, outgoing: int, began: Callable[[], 
             log.warning("a push into %s was refused: %s", receiver.label, error)
         except Exception:
             log.exception("a push into %s failed", receiver.label)
-    return asked
 
 
 def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import os
-import signal
-import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -31,25 +28,27 @@ from shardd.commands.git_request import (
     wants_json,
 )
 from shardd.commands.run_command import INTERNAL, complain, speak
-from shardd.core.hook_protocol import PushList
+from shardd.core.incoming import Incoming
+from shardd.core.limits import PackBounds, pack_bounds
 from shardd.core.roles import Access, Rights
-from shardd.errors import Rejected, SharddError, Unavailable
+from shardd.errors import SharddError, Unavailable
 from shardd.files.server_dir import ServerDir
 from shardd.files.settings import Settings
+from shardd.git.program import bound_own
 from shardd.service import relay
 from shardd.service.access_reloader import LiveAccess
 from shardd.service.admission import Admission, Guest
 from shardd.service.auth import Identity
 from shardd.service.channel import Process
-from shardd.service.channel_io import ClientInput, ClientVoice, Meter, from_child, to_child
-from shardd.service.git_child import Child, RelayEnds, spawn
+from shardd.service.channel_io import ClientInput, ClientVoice
+from shardd.service.children import Children
+from shardd.service.joining import Asked, Lasting, join
+from shardd.service.push_stage import Stage
 
 log = logging.getLogger("shardd.session")
 
 _LAST_WORD = 10.0  # seconds that a client may take to close its side of a channel
 _INPUT = 64 * 1024  # bytes read from a client at a time
-_LOOK = 0.5  # seconds between two looks whether a git still has a client
-_LAST_BREATH = 2.0  # seconds that a git has to put things in order once it was told to end
 _GRAMMARS = 16  # kept: one for each address by which clients reach us
 
 
@@ -65,25 +64,23 @@ class Host(Guest, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What every session shares.
-
-    children: pids of the running gits, each the leader of its process group; tasks: those of the sessions, which
-    nothing else holds once a connection is lost
-    """
+    """What every session shares. tasks: those of the sessions, which nothing else holds once a connection is lost"""
 
     server: ServerDir
     settings: Settings
     live: LiveAccess
     hooks: Path
     admission: Admission
+    children: Children
     connections: set[Host] = field(default_factory=set)
-    children: set[int] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
     def at(cls, server: ServerDir) -> Service:
         settings = server.settings()
-        return cls(server, settings, LiveAccess(server.root), server.install_hooks(), Admission(settings))
+        bound_own(settings.git_bounds)
+        hooks, children = server.install_hooks(), Children(settings.git_bounds)
+        return cls(server, settings, LiveAccess(server.root), hooks, Admission(settings), children)
 
     def begin(self, session: Session) -> None:
         """Serve it, and hold it until it has ended."""
@@ -95,12 +92,6 @@ class Service:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a session failed", exc_info=error)
-
-    def end_children(self, how: signal.Signals) -> None:
-        """Send a signal to every running git, its hooks included."""
-        for pid in self.children:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +188,8 @@ class Session:
         return io.BufferedReader(ClientInput(self._process, self._loop, self._service.admission.left), _INPUT)
 
     async def _git(self, request: GitService) -> int:
+        settings = self._service.settings
+        lasting = Lasting(settings.max_git_seconds, settings.stall_seconds or None)
         prepared = await asyncio.to_thread(
             git_run,
             self._service.server,
@@ -207,76 +200,34 @@ class Session:
             protocol=self._process.env.get("GIT_PROTOCOL", ""),
             extra={"SHARDD_RELAY": "1"} if request.pushing else {},
         )
-        child, ends = spawn(prepared.arguments, prepared.environment, relay=request.pushing)
-        log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
-        self._service.children.add(child.pid)
-        try:
-            return await self._join(child, ends, prepared.repository, request.repo)
-        finally:
-            self._service.children.discard(child.pid)
+        if not request.pushing:
+            with self._service.children.started(prepared, relay=False) as (child, _):
+                log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
+                asked = Asked(settings.max_pack_bytes)
+                return await join(self._service.children, self._process, child, asked.feed, Stage(), lasting)
+        receiver = self._receiver(prepared.repository, request.repo)
+        stage = Stage()
+        incoming = Incoming(partial(self._bounds, request.repo))
+        with self._service.children.started(prepared, relay=True) as (child, ends):
+            log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
+            if ends is None:
+                raise SharddError("the pipes of the hooks are missing")
+            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers, stage)
+            try:
+                return await join(self._service.children, self._process, child, incoming.feed, stage, lasting)
+            except SharddError as error:
+                answer = incoming.answer(receiver.lines_for(error), receiver.one_line(error))
+                if answer is None:
+                    raise
+                log.warning("a push into %s was refused: %s", request.repo, error)
+                self._process.stdout.write(answer)
+                return GIT_REFUSED
+            finally:
+                await served
 
-    async def _join(self, child: Child, ends: RelayEnds | None, path: Path, repo: str) -> int:
-        """Join a running git to the client, and its hooks to us, to its end; its exit status."""
-        served: asyncio.Future[bool] | None = None
-        deciding = threading.Event()
-        meter = Meter()
-        if ends is not None:
-            receiver = self._receiver(path, repo)
-            served = self._loop.run_in_executor(None, relay.serve, receiver, ends.asks, ends.answers, deciding.set)
-            meter.look = PushList().feed
-        incoming = asyncio.create_task(to_child(self._process, child.stdin, meter))
-        outgoing = asyncio.gather(
-            from_child(child.stdout, self._process.stdout, meter), from_child(child.stderr, self._process.stderr, meter)
-        )
-        watching = asyncio.create_task(self._over(incoming, meter, deciding))
-        await asyncio.wait((outgoing, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not outgoing.done():
-            await self._end(child, outgoing)
-        await asyncio.gather(outgoing, return_exceptions=True)
-        status = await child.wait()
-        for each in (incoming, watching):
-            each.cancel()
-        await asyncio.gather(incoming, watching, return_exceptions=True)
-        hooks_ran = served is not None and await served
-        if meter.refusal is not None:
-            raise meter.refusal
-        if not watching.cancelled():
-            raise watching.result()
-        limit = self._service.settings.max_pack_bytes
-        if ends is not None and not hooks_ran and meter.count > limit:
-            # No hook was run: git has refused it by receive.maxInputSize, in its own words.
-            raise Rejected("too-large", f"a pack holds at most {limit} bytes", "push the events in several steps")
-        return status
-
-    async def _over(self, incoming: asyncio.Task[None], meter: Meter, deciding: threading.Event) -> SharddError:
-        """Return once a git has nobody left to serve, or must not go on, with the reason.
-
-        deciding: the hooks of a push have begun; it goes to its end then, whoever listens
-        """
-        patience = self._service.settings.stall_seconds
-        while True:
-            if not incoming.done():
-                await asyncio.wait((incoming,), timeout=_LOOK)
-            else:
-                await asyncio.sleep(_LOOK)
-            if meter.refusal is not None:
-                return meter.refusal
-            if deciding.is_set():
-                continue
-            if self._process.is_closing():
-                return Unavailable("the client has left")
-            if patience and self._loop.time() - meter.last > patience:
-                return Unavailable(f"no byte has moved for {patience} seconds")
-
-    async def _end(self, child: Child, outgoing: asyncio.Future[tuple[None, None]]) -> None:
-        """End a git that has not been waited for, and what it started."""
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, how)
-            await asyncio.wait((outgoing,), timeout=_LAST_BREATH)
-            if outgoing.done():
-                return
-        outgoing.cancel()  # a client that reads nothing holds up what is for it
+    def _bounds(self, repo: str, refs: Sequence[str]) -> PackBounds:
+        rights, me = self._rights(), self._client.principal
+        return pack_bounds(self._service.settings.limits, refs, lambda space: rights.role(me, repo, space))
 
     def _receiver(self, path: Path, repo: str) -> Receiver:
         def pusher() -> tuple[Pusher, Rights]:

@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 from shardd.errors import SharddError
 from shardd.files.hook_install import SERVER_SIDE, script
 from shardd.files.server_dir import ServerDir
+from shardd.git import quarantine
 from shardd.git.program import require_version
 from shardd.version import VERSION
 
@@ -47,7 +48,7 @@ def examine(server: ServerDir, *, now: float | None = None) -> Iterator[Finding]
     now = time.time() if now is None else now
     yield from _git()
     yield from _readable(server)
-    yield from _permissions(server.root)
+    yield from permissions(server.root)
     yield from _hooks(server)
     yield from _disk(server.root)
     for pattern in (".*.toml.*", "keys/.*", "repos/.new-*", ".access.toml.*"):
@@ -61,8 +62,10 @@ def leftovers(paths: Iterator[Path], now: float) -> Iterator[Finding]:
             age = now - path.lstat().st_mtime
         except OSError:
             continue  # gone meanwhile: somebody's after all
-        if age > OLD:
-            mend = partial(shutil.rmtree, path) if path.is_dir() else partial(path.unlink, missing_ok=True)
+        incoming = path.name.startswith(quarantine.PREFIX)
+        if age > OLD and (not incoming or now - quarantine.changed(path) > OLD):
+            tree = partial(quarantine.discard, [path]) if incoming else partial(shutil.rmtree, path)
+            mend = tree if path.is_dir() else partial(path.unlink, missing_ok=True)
             yield Finding("warning", str(path), "was left behind by a process that was killed", "remove it", mend)
 
 
@@ -81,12 +84,20 @@ def _readable(server: ServerDir) -> Iterator[Finding]:
             yield Finding("broken", str(server.root / name), error.message, error.remedy or "mend the file")
 
 
-def _permissions(root: Path) -> Iterator[Finding]:
+_HELD = ("*", "host_keys/*", "keys/*", "hooks/*", "hooks/*/*", "site-hooks/*", "repos/*.git", "repos/*.git/config")
+_HELD_IN_REPOS = ("repos/*.git/shardd", "repos/*.git/objects", "repos/*.git/refs", "repos/*.git/info")
+
+
+def permissions(root: Path) -> Iterator[Finding]:
+    """Whatever others may write, and secrets that they may read: whoever writes hooks, keys or configuration is us."""
     owner = root.stat().st_uid
-    for path in [root, *root.iterdir(), *(root / "host_keys").glob("*"), *(root / "keys").glob("*")]:
+    for path in [root, *(path for pattern in (*_HELD, *_HELD_IN_REPOS) for path in root.glob(pattern))]:
         if path.is_symlink():
             continue
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue  # a temporary file
         mode = stat.st_mode & 0o777
         secret = path.parent.name in _SECRET and path.suffix != ".pub"
         allowed = 0o700 if secret else 0o755

@@ -15,7 +15,7 @@ from shardd.errors import Rejected, SharddError
 from shardd.logs.git_log import GitLog
 from tests.attack.actors.life import a_draft
 from tests.attack.model import Attempt, Told
-from tests.attack.processes import about
+from tests.attack.processes import Process, about
 from tests.attack.records import Record
 from tests.attack.stage import REPO, SPACES, Stage, space_of, values
 
@@ -32,6 +32,10 @@ class Broken(AssertionError):
     """A promise does not hold."""
 
 
+def _guards(each: Process, servers: set[int]) -> bool:
+    return each.parent in servers and each.words[-1:] != () and each.words[-1].endswith("/guard.py")
+
+
 @dataclass(slots=True)
 class Checker:
     """Keeps what it has seen, so that each look is only at what is new."""
@@ -44,11 +48,11 @@ class Checker:
     _server_log: int = 0
 
     def quiet(self, but: set[int]) -> None:
-        """Wait until nothing that was started is left. but: who may stay"""
+        """Wait until nothing that was started is left. but: servers, which may stay, and their guards"""
         began = time.monotonic()
         end = began + _QUIET
         noted = False
-        while left := [each for each in about(self.stage.folder) if each.pid not in but]:
+        while left := [each for each in about(self.stage.folder) if each.pid not in but and not _guards(each, but)]:
             if not noted and time.monotonic() > began + 1:
                 self.stage.history.note(act="wait for quiet", left=[[each.pid, each.state, each.name] for each in left])
                 noted = True

@@ -119,6 +119,7 @@ def killed_git(root: Path) -> None:
 def folder(name: str) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         (root / name / "pack").mkdir(parents=True)
+        old(root / name / "pack")
         old(root / name)
 
     return make
@@ -178,6 +179,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str, bool]] = {
     "git's keep": (kept(f"receive-pack 99999999 on {socket.gethostname()}"), "warning",
                    "left behind by a process", True),
     "no index": (touched(f"{REPO}/objects/pack/pack-{'1' * 40}.pack"), "warning", "has no index", False),
+    "incoming": (folder(f"{REPO}/objects/tmp_objdir-incoming-x"), "warning", "left behind by a process", True),
     "pack": (touched(f"{REPO}/objects/pack/tmp_pack_x"), "warning", "left behind by a process", True),
     "new repo": (folder("repos/.new-x"), "warning", "left behind by a process", True),
     "index": (foreign_index, "warning", "knows a head of whynot that is none", True),
@@ -223,6 +225,17 @@ def test_what_is_young_may_be_somebodys(root: Path, capsys: pytest.CaptureFixtur
     touched(f"{REPO}/objects/pack/tmp_pack_x", age=False)(root)
     assert doctor(root, capsys, "--fix") == (0, [])
     assert (root / REPO / "objects/pack/tmp_pack_x").exists()
+
+
+def test_an_old_folder_with_something_young_in_it_may_be_somebodys(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A push that has been coming in for long: only the files in its folder change."""
+    folder(f"{REPO}/objects/tmp_objdir-incoming-x")(root)
+    (root / REPO / "objects/tmp_objdir-incoming-x/pack/tmp_pack_y").touch()
+    old(root / REPO / "objects/tmp_objdir-incoming-x/pack")
+    assert doctor(root, capsys, "--fix") == (0, [])
+    assert (root / REPO / "objects/tmp_objdir-incoming-x/pack/tmp_pack_y").exists()
 
 
 def test_people_read_the_remedy_and_what_fix_would_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ def test_a_commit_that_unpacks_to_much_is_not_read(
     mallory.clone(garden)
     mallory.raw_event("a\n\n" + "a" * 60_000_000)
     before = peak_memory(server)
-    garden.refuses("not-permitted", mallory)
+    garden.refuses("too-large", mallory, says=["an object of 60000", "1048576 are allowed"])
     alice.clone(garden)
     alice.acquire(garden)
     alice.raw_event("a\n\n" + "b" * 60_000_000)

@@ -61,6 +61,5 @@ def test_too_big_a_pack(garden: Garden, alice: Actor) -> None:
     before = garden.refs()
     answer = alice.tries_to_push()
     assert not answer.ok
-    assert "pack exceeds maximum allowed size" in answer.stderr
-    assert "shardd: too-large: a pack holds at most 20000 bytes" in answer.stderr
+    assert "shardd: too-large: an object of 60000 bytes; 20000 are allowed here" in answer.stderr
     assert garden.refs() == before

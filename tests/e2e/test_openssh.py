@@ -14,6 +14,7 @@ from shardd.files.server_dir import ServerDir
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings
 from tests.e2e.needs import need
 from tests.e2e.openssh import OpenSsh, find_sshd, me
+from tests.packs import Pack, commit, push
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +200,15 @@ def test_a_local_shell_is_no_way_around(server: OpenSsh) -> None:
         assert "does not belong to the user" in refused.stderr
     finally:
         os.chown(server.root, owner.st_uid, owner.st_gid)
+
+
+def test_what_a_pack_expands_to_is_bounded(garden: Garden, mallory: Actor) -> None:
+    """As over our own server, before git has it; what a killed push would have brought is gone."""
+    pack = Pack()
+    tip = pack.put("commit", commit(pack.put("tree", b""), [], bytes(30 * 2**20)))
+    words = [*mallory.ssh_words, "-p", str(mallory.server.port), f"{me()}@127.0.0.1"]
+    sent = push([("0" * 40, tip, "refs/notes/mallory")], pack.bytes())
+    said = run([*words, f"git-receive-pack {garden.repo}.git"], cwd=mallory.home, env=mallory.env(), input=sent)
+    assert "ng refs/notes/mallory too-large: an object of 31457" in said.stdout
+    assert not list((garden.path / "objects").glob("tmp_*"))
+    assert not garden.server.git(garden.repo, "cat-file", "-e", tip).ok

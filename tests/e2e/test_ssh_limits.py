@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -59,10 +58,20 @@ def process(words: list[str], who: Actor) -> Iterator[subprocess.Popen[bytes]]:
 T = TypeVar("T")
 
 
-async def dial(who: Actor, use: Callable[[asyncssh.SSHClientConnection], Awaitable[T]]) -> T:
+async def dial(
+    who: Actor,
+    use: Callable[[asyncssh.SSHClientConnection], Awaitable[T]],
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
+) -> T:
     """What `use` makes of a connection, which several channels may share."""
     conn = await asyncssh.connect(
-        "127.0.0.1", who.server.port, client_keys=[str(who.key)], known_hosts=None, config=None, login_timeout=DEADLINE
+        "127.0.0.1",
+        who.server.port,
+        client_keys=[str(who.key)],
+        known_hosts=None,
+        config=None,
+        login_timeout=DEADLINE,
+        client_factory=client,
     )
     try:
         return await asyncio.wait_for(use(conn), DEADLINE)
@@ -180,15 +189,19 @@ def test_a_command_that_is_not_utf8(server: Server, alice: Actor) -> None:
 
 def test_an_idle_connection_is_closed(server: Server, alice: Actor, garden: Garden) -> None:
     async def idle(conn: asyncssh.SSHClientConnection) -> None:
-        # A session that is quiet for longer than that keeps it open.
-        busy = await conn.create_process(f"git-upload-pack {garden.repo}.git")
-        await asyncio.sleep(1.5)
-        assert not conn.is_closed()
-        busy.stdin.write("0000")
-        await busy.wait()
         await asyncio.wait_for(conn.wait_closed(), DEADLINE)
 
-    connected_as(alice, idle)
+    async def busy(conn: asyncssh.SSHClientConnection) -> None:
+        """A session that is quiet keeps a connection open for longer than one that has begun later and is idle."""
+        quiet = await conn.create_process(f"git-upload-pack {garden.repo}.git")
+        await quiet.stdout.readexactly(4)
+        await dial(alice, idle)
+        assert not conn.is_closed()
+        quiet.stdin.write("0000")
+        assert (await quiet.wait()).exit_status == 0
+        await idle(conn)
+
+    connected_as(alice, busy)
 
 
 def test_sessions_of_one_connection_are_limited(server: Server, alice: Actor, garden: Garden) -> None:
@@ -275,6 +288,19 @@ def own_server(keys: dict[str, Path], tmp_path: Path) -> Iterator[Callable[[str]
         yield make
 
 
+async def until_given_up(who: Actor) -> None:
+    """Log in, and answer no keep-alive, until the server hangs up."""
+
+    class Deaf(asyncssh.SSHClient):
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            setattr(conn, "_process_keepalive_at_openssh_dot_com_global_request", lambda packet: None)  # noqa: B010
+
+    async def deaf(conn: asyncssh.SSHClientConnection) -> None:
+        await conn.wait_closed()
+
+    await dial(who, deaf, Deaf)
+
+
 def test_a_client_that_answers_no_more_is_given_up(
     own_server: Callable[[str], Server], keys: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -287,7 +313,9 @@ def test_a_client_that_answers_no_more_is_given_up(
     words = [*bob.ssh_words, "-p", str(server.port), "127.0.0.1", f"lease acquire {garden} --wait 600"]
     with process(words, bob) as waiting:
         wait_until(lambda: alice.ssh_json(f"lease show {garden}")["waiting"] == ["bob"], "bob waits")
-        time.sleep(2.5)  # answering, it stays for longer than the silence that is borne
+        # Another that answers nothing, and came later, is given up before: by then one that answers has stayed for
+        # longer than the silence that is borne.
+        asyncio.run(until_given_up(alice))
         assert alice.ssh_json(f"lease show {garden}")["waiting"] == ["bob"]
         waiting.send_signal(signal.SIGSTOP)
         wait_until(lambda: alice.ssh_json(f"lease show {garden}")["waiting"] == [], "bob is given up")

@@ -13,6 +13,7 @@ from shardd.core.append import encode_batch
 from shardd.core.codec import genesis
 from shardd.core.event import Draft, Head
 from shardd.core.limits import Limits, TooLarge
+from shardd.core.notes import NotesFacts
 from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept, Decision, Reject, decide
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts
@@ -128,6 +129,39 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
         "too-large",
     ),
 }
+
+
+def of_notes(**notes: object) -> PushFacts:
+    facts = NotesFacts(objects=3, size=300, largest_commit=("1" * 40, 100), largest_other=("2" * 40, 100))
+    change = Change("refs/notes/alice", None, "3" * 40)
+    known = ChangeFacts(change, Role.READ, commit=True, notes=replace(facts, **notes))  # type: ignore[arg-type]
+    return PushFacts(repo="garden", principal="alice", changes=[known])
+
+
+LARGE = Limits()
+
+
+@pytest.mark.parametrize(
+    ("notes", "says"),
+    [
+        ({"objects": LARGE.notes_objects + 1}, "refs/notes/alice would hold more than 50000 objects"),
+        ({"size": LARGE.notes_bytes + 1}, "objects or 67108864 bytes"),
+        ({"largest_commit": ("1" * 40, LARGE.commit_bytes + 1)}, "commit 111111111111 has 65537 bytes"),
+        ({"largest_other": ("2" * 40, LARGE.note_bytes + 1)}, "object 222222222222 of refs/notes/alice has 1048577"),
+        ({"strays": 1}, "the pack holds 1 objects that refs/notes/alice does not need"),
+    ],
+)
+def test_notes_have_a_quota(notes: dict[str, object], says: str) -> None:
+    decision = decide(of_notes(**notes))
+    assert isinstance(decision, Reject)
+    assert (decision.code, says in decision.message) == ("too-large", True)
+    full = of_notes(objects=LARGE.notes_objects, size=LARGE.notes_bytes)
+    assert isinstance(decide(full), Accept)
+
+
+def test_notes_of_which_nothing_is_known_are_refused() -> None:
+    facts = with_change(of_notes(), notes=None)
+    assert isinstance(decide(facts), Reject)
 
 
 @given(BATCHES)

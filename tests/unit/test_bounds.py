@@ -1,4 +1,4 @@
-"""What is counted before it is held: the list of a push, the words of a command, the patterns of scopes, the guests."""
+"""What is counted before it is held: the words of a command, the patterns of scopes, the guests."""
 
 from __future__ import annotations
 
@@ -12,49 +12,10 @@ from hypothesis import strategies as st
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.git_request import check_caller, parse_request
 from shardd.commands.grammar import parse
-from shardd.core.hook_protocol import MOST_OPTIONS, MOST_REFS, PushList
 from shardd.core.roles import Access, Grant
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files.settings import Settings
 from shardd.service.admission import Admission
-
-
-def line(text: str) -> bytes:
-    return b"%04x" % (len(text) + 4) + text.encode()
-
-
-def pushed(refs: int, options: int, *, asks: bool = True, shallow: bool = False) -> bytes:
-    first = "old new ref\0report-status" + (" push-options" if asks else "")
-    lines = [line("shallow 1")] if shallow else []
-    lines += [line(first), *(line(f"old new {n}") for n in range(refs - 1 - len(lines))), b"0000"]
-    if asks:
-        lines += [*(line(f"o{n}") for n in range(options)), b"0000"]
-    return b"".join(lines) + b"PACK" + 50 * b"0005x" * MOST_OPTIONS
-
-
-@pytest.mark.parametrize("step", [1, 3, 100_000])
-@pytest.mark.parametrize("shallow", [False, True])
-def test_a_push_list_is_counted_however_it_arrives(step: int, shallow: bool) -> None:
-    def feed(data: bytes) -> None:
-        counted = PushList()
-        for at in range(0, len(data), step):
-            counted.feed(data[at : at + step])
-
-    feed(pushed(20, MOST_OPTIONS, shallow=shallow))
-    feed(pushed(20, 0, asks=False, shallow=shallow))
-    feed(b"what is this")
-    feed(b"0000")
-    with pytest.raises(Rejected, match="at most 100 options"):
-        feed(pushed(20, MOST_OPTIONS + 1, shallow=shallow))
-    with pytest.raises(Rejected, match="at most 65536 bytes of options"):
-        feed(line("old new ref\0push-options") + b"0000" + line("o" * 40_000) * 2)
-    if step > 1:
-        feed(pushed(MOST_REFS, 0, shallow=shallow))
-        with pytest.raises(Rejected, match="at most 10000 refs"):
-            feed(pushed(MOST_REFS + 1, 0, shallow=shallow))
-        with pytest.raises(Rejected, match="bytes of refs"):
-            feed(line("x" * 60_000) * 80)
-
 
 SHORT = st.text("ab.-", max_size=8)
 

@@ -33,7 +33,8 @@ FLOORS = {
 EVERYBODY = {"errors", "version"}
 CORE_STDLIB = {
     "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum",
-    "functools", "hashlib", "itertools", "json", "math", "operator", "re", "types", "typing", "unicodedata", "uuid",
+    "functools", "hashlib", "itertools", "json", "math", "operator", "re", "struct", "types", "typing", "unicodedata",
+    "uuid", "zlib",
 }  # fmt: skip
 CORE_LIBRARIES = {"immutables", "msgspec", "rfc8785"}
 
