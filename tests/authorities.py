@@ -8,29 +8,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
-from shardd.authority.authority import Authority, EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.authority import Authority
 from shardd.authority.lease_clock import TimeSource
+from shardd.authority.ledger import Ledger
+from shardd.authority.memory_ledger import MemoryLedger
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
-from shardd.core.journal import Entry
 from shardd.core.limits import Limits
 from shardd.core.push_facts import Candidate
 from shardd.core.roles import Access, Grant, Rights
 from shardd.git.repository import Repository, create_bare
-from shardd.logs.memory_authority import MemoryAuthority
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))
 
 
-class Kept(Authority, Protocol):
-    """What both implementations offer beyond the interface."""
-
-    def create(self, space: str) -> Head: ...
-
-    def history(self, space: str) -> Iterator[Entry]: ...
+Kept: TypeAlias = Authority[Ledger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,11 @@ def make_repo(path: Path) -> Path:
 @contextmanager
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
-        yield EmbeddedAuthority(repository, label="garden", rights=rights, source=source)
+        yield embedded_authority(repository, label="garden", rights=rights, source=source)
 
 
-def in_memory(source: TimeSource | None = None) -> MemoryAuthority:
-    return MemoryAuthority(label="garden", rights=RIGHTS, source=source)
+def in_memory(source: TimeSource | None = None) -> Authority[MemoryLedger]:
+    return Authority(MemoryLedger(source=source), label="garden", rights=RIGHTS)
 
 
 _serial = iter(range(10**9))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from shardd.authority.authority import EmbeddedAuthority
-from shardd.authority.facts import Pusher, gather, parse_options
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.facts import Place, Pusher, gather, parse_options
 from shardd.authority.lease_clock import SystemTime, TimeSource
 from shardd.core.hook_protocol import FLUSH, packet, parse_update, printable, read_packets, report
 from shardd.core.limits import Limits
@@ -53,7 +53,7 @@ class Receiver:
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
             authority = self._authority(repository, rights)
-            place = replace(authority.place, repository=incoming)
+            place = place_of(authority, rights, incoming)
             facts = gather(place, pusher, changes, parse_options(options), authority)
             reached(Point.BEFORE_LOOK)
             decision = decide(facts)
@@ -90,7 +90,7 @@ class Receiver:
                 with authority.hold(spaces, also=others) as held:
                     # Asked only now: rights may go while one waits for the locks.
                     pusher, rights = self.pusher()
-                    place = replace(authority.place, rights=rights)
+                    place = place_of(authority, rights, repository)
                     facts = gather(place, pusher, changes, parse_options(options), held)
                     reached(Point.BEFORE_DECIDE)
                     decision = decide(facts)
@@ -119,4 +119,10 @@ class Receiver:
         return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
 
     def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
-        return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
+        return embedded_authority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
+
+
+def place_of(authority: EmbeddedAuthority, rights: Rights, repository: Repository) -> Place:
+    """Where the facts of a push are looked up. repository: the authority's, as it is or with what is quarantined"""
+    terms, index = authority.terms, authority.ledger.index
+    return Place(label=terms.label, rights=rights, limits=terms.limits, repository=repository, index=index)

@@ -125,7 +125,7 @@ def git_run(
     configuration = [("core.hooksPath", str(hooks)), ("receive.maxInputSize", limit)]
     if request.space is not None:
         authority = authority_over(server, request.repo, access)
-        with authority.place.repository:
+        with authority.ledger.repository:
             authority.existing(request.space)
         path = view(repository, request.space)
         configuration += [("transfer.hideRefs", pattern) for pattern in hidden(request.space, principal)]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shardd.authority.authority import Changed, EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority
+from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
@@ -220,7 +221,7 @@ class History:
 
 
 def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
-    return [authority.standing(space) for space in authority.place.repository.spaces()]
+    return [authority.standing(space) for space in authority.ledger.repository.spaces()]
 
 
 def _may_hold(context: Context, address: Address, name: str) -> None:

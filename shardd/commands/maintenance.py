@@ -74,7 +74,7 @@ def _findings(server: ServerDir) -> Iterator[Finding]:
     for repo in server.repo_names():
         try:
             authority = authority_over(server, repo, FileAccess())
-            with authority.place.repository:
+            with authority.ledger.repository:
                 yield from examine_repo(authority, hooks=server.hooks_path)
         except SharddError as error:
             yield Finding("broken", repo, f"cannot be looked over: {error.message}", error.remedy)

@@ -133,7 +133,7 @@ def hosted(tmp_path: Path) -> Path:
         server.access.grant(grant)
     create_repo(server, "garden")
     authority = authority_over(server, "garden", RIGHTS)
-    with authority.place.repository:
+    with authority.ledger.repository:
         authority.create(SPACE)
     return server.repo_path("garden")
 
@@ -219,7 +219,7 @@ def test_spaces_do_not_wait_for_each_other(hosted: Path, clone: Path) -> None:
         with embedded(hosted) as authority:
             assert authority.change(SPACE, Grant("bob")).epoch == 2
             authority.create("third")
-            held = authority.place.repository.locks / "other"
+            held = authority.ledger.repository.locks / "other"
             assert subprocess.run(["flock", "--nonblock", str(held), "true"], check=False).returncode == 1
     finally:
         os.write(go, b".")

@@ -36,7 +36,7 @@ def garden(server: OpenSsh) -> Garden:
     directory = ServerDir(server.root)
     create_repo(directory, garden.repo)
     authority = authority_over(directory, garden.repo, FileAccess())
-    with authority.place.repository:
+    with authority.ledger.repository:
         authority.create(garden.space)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):
         directory.access.grant(Grant(name, role, garden.repo))
