@@ -37,7 +37,7 @@ from shardd.authority.lease_clock import SystemTime, read
 from shardd.authority.lease_store import LeaseStore, Record
 from shardd.core.lease import Restored
 from shardd.core.limits import Limits
-from shardd.core.refs import LEASES, Change, family_at
+from shardd.core.refs import LEASES, Change, classify, family_of
 from shardd.core.roles import FileAccess
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
@@ -248,8 +248,7 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
 
 
 def _only_grows(ref: str) -> bool:
-    family = family_at(ref)
-    return family is not None and family.grows
+    return family_of(classify(ref)).grows
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:
