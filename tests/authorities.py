@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +31,26 @@ Kept: TypeAlias = Authority[Ledger]
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation. `opened` gives another handle on the same leases, as another thread or process would have."""
+    """One ledger. `handle` gives another authority over it, as another thread or process would have."""
 
     name: str
-    opened: Callable[[], Kept]
+    handle: Callable[[Rights], Kept]
+
+    def opened(self, rights: Rights = RIGHTS) -> Kept:
+        return self.handle(rights)
+
+
+LEDGERS = ("memory", "embedded")
+"""All that the contract suite runs over."""
+
+
+def backend_of(name: str, folder: Path, source: TimeSource, stack: ExitStack) -> Backend:
+    """The ledger of that name. stack: closes what is opened"""
+    if name == "memory":
+        ledger = MemoryLedger(source=source)
+        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=rights))
+    path = make_repo(folder / "garden.git")
+    return Backend(name, lambda rights: stack.enter_context(embedded(path, source=source, rights=rights)))
 
 
 def make_repo(path: Path) -> Path:
@@ -46,10 +62,6 @@ def make_repo(path: Path) -> Path:
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
         yield embedded_authority(repository, label="garden", rights=rights, source=source)
-
-
-def in_memory(source: TimeSource | None = None) -> Authority[MemoryLedger]:
-    return Authority(MemoryLedger(source=source), label="garden", rights=RIGHTS)
 
 
 _serial = iter(range(10**9))
