@@ -48,7 +48,7 @@ def backend_of(name: str, folder: Path, source: TimeSource, stack: ExitStack) ->
     """The ledger of that name. stack: closes what is opened"""
     if name == "memory":
         ledger = MemoryLedger(source=source)
-        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=rights))
+        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=lambda: rights))
     path = make_repo(folder / "garden.git")
     return Backend(name, lambda rights: stack.enter_context(embedded(path, source=source, rights=rights)))
 
@@ -61,7 +61,7 @@ def make_repo(path: Path) -> Path:
 @contextmanager
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
-        yield embedded_authority(repository, label="garden", rights=rights, source=source)
+        yield embedded_authority(repository, label="garden", rights=lambda: rights, source=source)
 
 
 _serial = iter(range(10**9))

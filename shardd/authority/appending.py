@@ -55,7 +55,7 @@ def append_drafts(
             mine = lease.epoch
         elif lease is None and take_lease:
             mine = held.next_epoch(space)
-        batch = encode_batch(drafts, head, epoch=mine, limits=authority.terms.limits)
+        batch = encode_batch(drafts, head, epoch=mine, limits=authority.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
         decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create)
         if isinstance(decision, Reject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from shardd.authority.authority import Authority
@@ -21,7 +22,7 @@ def embedded_authority(
     repository: Repository,
     *,
     label: str,
-    rights: Rights,
+    rights: Callable[[], Rights],
     limits: Limits | None = None,
     source: TimeSource | None = None,
 ) -> EmbeddedAuthority:
@@ -37,7 +38,7 @@ def create_repo(server: ServerDir, repo: str) -> None:
         raise Rejected("exists", f"the repo {repo} exists already")
 
 
-def authority_over(server: ServerDir, repo: str, rights: Rights) -> EmbeddedAuthority:
+def authority_over(server: ServerDir, repo: str, rights: Callable[[], Rights]) -> EmbeddedAuthority:
     """The authority over a repo; Rejected if there is none of that name. The caller closes its repository."""
     path = server.repo_path(repo)
     return embedded_authority(Repository(path), label=repo, rights=rights, limits=server.settings().limits)

@@ -12,7 +12,7 @@ repo): both are believed in what they forbid, and epochs go on above either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,11 +54,21 @@ class Changed:
 
 
 class Authority(Generic[L_co]):
-    """label: what the repo is called in messages and scopes; rights: who may append"""
+    """label: what the repo is called in messages and scopes
 
-    def __init__(self, ledger: L_co, *, label: str, rights: Rights, limits: Limits | None = None) -> None:
+    rights: who may append, as it stands: looked up under the locks, since rights may go while one waits for them
+    """
+
+    def __init__(self, ledger: L_co, *, label: str, rights: Callable[[], Rights], limits: Limits | None = None) -> None:
         self.ledger = ledger
-        self.terms = Terms(label=label, rights=rights, limits=limits or Limits())
+        self.label = label
+        self.limits = limits or Limits()
+        self._rights = rights
+
+    @property
+    def terms(self) -> Terms:
+        """What holds at this moment; may raise what looking up the rights raises."""
+        return Terms(label=self.label, rights=self._rights(), limits=self.limits)
 
     def head(self, space: str) -> Head | None:
         """Where the space stands; None if it does not exist."""
@@ -67,7 +77,7 @@ class Authority(Generic[L_co]):
     def existing(self, space: str) -> Head:
         """Like head, but Rejected where there is none."""
         if (head := self.head(space)) is None:
-            raise no_such_space(f"{self.terms.label}/{space}")
+            raise no_such_space(f"{self.label}/{space}")
         return head
 
     def standing(self, space: str) -> Standing:
@@ -92,13 +102,17 @@ class Authority(Generic[L_co]):
 
     def history(self, space: str) -> Iterator[Entry]:
         """The published journal, oldest first. Corrupt where it does not read."""
-        where = f"{lease_ref(check_space(space))} of {self.terms.label}"
+        where = f"{lease_ref(check_space(space))} of {self.label}"
         return (entry_at(where, oid, raw) for oid, raw in self.ledger.journal(space))
 
-    def change(self, space: str, transition: Transition) -> Changed:
-        """Apply a lease transition; Rejected if it may not be, or if nobody created the space."""
+    def change(self, space: str, transition: Transition, *, allowed: Callable[[], None] = lambda: None) -> Changed:
+        """Apply a lease transition; Rejected if it may not be, or if nobody created the space.
+
+        allowed: called under the lock; raises if whoever asks may not ask for that
+        """
         self.existing(space)
         with self.hold([space]) as held:
+            allowed()
             return held.change(space, transition)
 
     def append(
@@ -128,7 +142,7 @@ class Authority(Generic[L_co]):
         """All these spaces, locked against everybody else until the block ends, and settled; see Ledger.transaction."""
         names = [check_space(space) for space in spaces]
         with self.ledger.transaction(names, also=also, creating=creating) as transaction:
-            held = Held(self.terms, transaction)
+            held = Held(self, transaction)
             for space in names:
                 held.settle(space)
             yield held
@@ -137,8 +151,8 @@ class Authority(Generic[L_co]):
 class Held:
     """Locked spaces."""
 
-    def __init__(self, terms: Terms, transaction: Transaction) -> None:
-        self._terms = terms
+    def __init__(self, authority: Authority[Ledger], transaction: Transaction) -> None:
+        self._authority = authority
         self._transaction = transaction
 
     def standing(self, space: str) -> Standing:
@@ -196,7 +210,7 @@ class Held:
         create: begin the space as well if nobody has (needs `creating`); stage: where the log is
         """
         standing = self.standing(space)
-        facts = import_facts(self._terms, pusher, standing, beginning, head.oid, options, create=create)
+        facts = import_facts(self._authority.terms, pusher, standing, beginning, head.oid, options, create=create)
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
         reached(Point.AFTER_DECIDE)
@@ -233,7 +247,7 @@ class Held:
         known = partial(self.find, space, expected) if before else None
         options = Options(epoch, take_lease)
         facts = append_facts(
-            self._terms, pusher, standing, expected, commits, known=known, options=options, create=create
+            self._authority.terms, pusher, standing, expected, commits, known=known, options=options, create=create
         )
         reached(Point.BEFORE_DECIDE)
         decision = decide(facts)
@@ -271,7 +285,7 @@ class Held:
         return head
 
     def _label(self, space: str) -> str:
-        return f"{self._terms.label}/{space}"
+        return f"{self._authority.label}/{space}"
 
 
 def _standing(space: str, kept: Kept, head: Head | None) -> Standing:

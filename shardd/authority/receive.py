@@ -20,7 +20,7 @@ from shardd.core.hook_protocol import FLUSH, packet, parse_update, printable, re
 from shardd.core.limits import Limits
 from shardd.core.policy import Reject, decide
 from shardd.core.refs import Change, SpaceRef, classify, lock_of
-from shardd.core.roles import Access, Rights
+from shardd.core.roles import Rights
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
 from shardd.git.repository import Repository
@@ -52,7 +52,7 @@ class Receiver:
         # first, and from inside git moves no ref.
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
-            authority = self._authority(repository, rights)
+            authority = self._authority(repository)
             place = place_of(authority, rights, incoming)
             facts = gather(place, pusher, changes, parse_options(options), authority)
             reached(Point.BEFORE_LOOK)
@@ -86,7 +86,7 @@ class Receiver:
         others = {lock_of(change.parsed) for change in changes}
         try:
             with Repository(self.path) as repository:
-                authority = self._authority(repository, Access())
+                authority = self._authority(repository)
                 with authority.hold(spaces, also=others) as held:
                     # Asked only now: rights may go while one waits for the locks.
                     pusher, rights = self.pusher()
@@ -118,11 +118,17 @@ class Receiver:
     def _one_line(self, refusal: Reject | SharddError) -> str:
         return "; ".join(line.removeprefix("shardd: ") for line in self.lines_for(refusal))
 
-    def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
-        return embedded_authority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
+    def _authority(self, repository: Repository) -> EmbeddedAuthority:
+        return embedded_authority(
+            repository,
+            label=self.label,
+            rights=lambda: self.pusher()[1],
+            limits=self.limits,
+            source=self.source,
+        )
 
 
 def place_of(authority: EmbeddedAuthority, rights: Rights, repository: Repository) -> Place:
     """Where the facts of a push are looked up. repository: the authority's, as it is or with what is quarantined"""
-    terms, index = authority.terms, authority.ledger.index
-    return Place(label=terms.label, rights=rights, limits=terms.limits, repository=repository, index=index)
+    label, limits, index = authority.label, authority.limits, authority.ledger.index
+    return Place(label=label, rights=rights, limits=limits, repository=repository, index=index)

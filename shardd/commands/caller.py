@@ -76,14 +76,14 @@ class Context:
 
     @contextmanager
     def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        authority = authority_over(self.server, repo, self.access())
+        authority = authority_over(self.server, repo, self.access)
         with authority.ledger.repository:
             yield authority
 
     @contextmanager
     def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
         """Like authority; to the operator, who may write its files, the rules grant everything."""
-        authority = authority_over(self.server, repo, FileAccess() if self.operator else self.access())
+        authority = authority_over(self.server, repo, FileAccess if self.operator else self.access)
         with authority.ledger.repository:
             yield authority
 

@@ -139,10 +139,14 @@ class GitLog(DraftingLog):
         label = self._path.name.removesuffix(".git")
         with Repository(self._path) as repository:
             if server is None:
-                yield embedded_authority(repository, label=label, rights=FileAccess(), limits=Limits())
+                yield embedded_authority(repository, label=label, rights=FileAccess, limits=Limits())
             else:
-                access = server.access.load().access
-                yield embedded_authority(repository, label=label, rights=access, limits=server.settings().limits)
+                yield embedded_authority(
+                    repository,
+                    label=label,
+                    rights=lambda: server.access.load().access,
+                    limits=server.settings().limits,
+                )
 
 
 def _os_user() -> str:

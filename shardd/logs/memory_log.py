@@ -26,7 +26,7 @@ class MemoryLog(DraftingLog):
         super().__init__(clock, ids)
         self._actor = actor
         self._pusher = Pusher(actor, unleased=True)
-        self._authority = Authority(MemoryLedger(), label="memory", rights=FileAccess())
+        self._authority = Authority(MemoryLedger(), label="memory", rights=FileAccess)
 
     def _me(self) -> str:
         return self._actor

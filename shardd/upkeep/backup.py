@@ -198,7 +198,7 @@ def _alone(dest: Path) -> Iterator[None]:
 def _save_repo(server: ServerDir, repo: str, mirror: Path, saved: Saved) -> None:
     create_bare(mirror, hooks="refused", limits=Limits())
     (mirror / "config.lock").unlink(missing_ok=True)  # of a git that was killed: nobody else configures the copy
-    authority = authority_over(server, repo, FileAccess())
+    authority = authority_over(server, repo, FileAccess)
     with (
         authority.ledger.repository as origin,
         Repository(mirror) as copy,
@@ -283,7 +283,7 @@ def _bring(source: Path, draft: Path, marker: Marker) -> Brought:
     for mirror in sorted((source / "repos").glob("*.git")):
         repo = mirror.name.removesuffix(".git")
         create_repo(server, repo)
-        authority = authority_over(server, repo, FileAccess())
+        authority = authority_over(server, repo, FileAccess)
         with authority.ledger.repository as origin, Repository(mirror) as copy:
             refs = copy.refs_below("refs/")
             refs.update({move.ref: move.new for move in move_record.unfinished(copy, _LOCK) if move.new is not None})

@@ -37,7 +37,7 @@ def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None 
     """Everything about one repo. hooks: what its core.hooksPath must be; now: see examine"""
     repository = authority.ledger.repository
     now = time.time() if now is None else now
-    yield from _configuration(repository, hardened(authority.terms.limits, hooks=hooks))
+    yield from _configuration(repository, hardened(authority.limits, hooks=hooks))
     yield from _refs(authority)
     yield from _leases(authority)
     yield from _indexes(authority)

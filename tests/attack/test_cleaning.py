@@ -74,7 +74,7 @@ def numbered(count: int) -> Iterator[Numbered]:
 
 def take_over(path: Path, log: Iterator[Numbered]) -> None:
     with Repository(path) as repository:
-        authority = embedded_authority(repository, label="garden", rights=FileAccess())
+        authority = embedded_authority(repository, label="garden", rights=FileAccess)
         import_events(authority, "other", log, Pusher("local", unleased=True), create=True)
 
 

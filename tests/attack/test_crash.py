@@ -132,7 +132,7 @@ def hosted(tmp_path: Path) -> Path:
     for grant in RIGHTS.grants:
         server.access.grant(grant)
     create_repo(server, "garden")
-    authority = authority_over(server, "garden", RIGHTS)
+    authority = authority_over(server, "garden", lambda: RIGHTS)
     with authority.ledger.repository:
         authority.create(SPACE)
     return server.repo_path("garden")

@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create_repo(server, "garden")
     (root / "host_keys" / "ed25519").write_text("secret")
     (root / "host_keys" / "ed25519").chmod(0o600)
-    authority = authority_over(server, "garden", FileAccess())
+    authority = authority_over(server, "garden", FileAccess)
     with authority.ledger.repository:
         authority.create("whynot")
         authority.change("whynot", Acquire("alice"))
