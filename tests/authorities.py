@@ -4,41 +4,53 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
-from shardd.authority.authority import Authority, EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.authority import Authority
 from shardd.authority.lease_clock import TimeSource
+from shardd.authority.ledger import Ledger
+from shardd.authority.memory_ledger import MemoryLedger
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
-from shardd.core.journal import Entry
 from shardd.core.limits import Limits
 from shardd.core.push_facts import Candidate
 from shardd.core.roles import Access, Grant, Rights
 from shardd.git.repository import Repository, create_bare
-from shardd.logs.memory_authority import MemoryAuthority
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))
 
 
-class Kept(Authority, Protocol):
-    """What both implementations offer beyond the interface."""
-
-    def create(self, space: str) -> Head: ...
-
-    def history(self, space: str) -> Iterator[Entry]: ...
+Kept: TypeAlias = Authority[Ledger]
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation. `opened` gives another handle on the same leases, as another thread or process would have."""
+    """One ledger. `handle` gives another authority over it, as another thread or process would have."""
 
     name: str
-    opened: Callable[[], Kept]
+    handle: Callable[[Rights], Kept]
+
+    def opened(self, rights: Rights = RIGHTS) -> Kept:
+        return self.handle(rights)
+
+
+LEDGERS = ("memory", "embedded")
+"""All that the contract suite runs over."""
+
+
+def backend_of(name: str, folder: Path, source: TimeSource, stack: ExitStack) -> Backend:
+    """The ledger of that name. stack: closes what is opened"""
+    if name == "memory":
+        ledger = MemoryLedger(source=source)
+        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=lambda: rights))
+    path = make_repo(folder / "garden.git")
+    return Backend(name, lambda rights: stack.enter_context(embedded(path, source=source, rights=rights)))
 
 
 def make_repo(path: Path) -> Path:
@@ -49,11 +61,7 @@ def make_repo(path: Path) -> Path:
 @contextmanager
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
-        yield EmbeddedAuthority(repository, label="garden", rights=rights, source=source)
-
-
-def in_memory(source: TimeSource | None = None) -> MemoryAuthority:
-    return MemoryAuthority(label="garden", rights=RIGHTS, source=source)
+        yield embedded_authority(repository, label="garden", rights=lambda: rights, source=source)
 
 
 _serial = iter(range(10**9))

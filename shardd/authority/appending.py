@@ -1,11 +1,12 @@
-"""Appending drafts through the embedded authority: retry answered, head checked, encoded, decided, moved; one lock."""
+"""Appending drafts through an authority: retry answered, head checked, encoded, decided, moved; one lock."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authority import Authority
 from shardd.authority.facts import Pusher
+from shardd.authority.ledger import Ledger
 from shardd.core.append import Expected, check_expected, earlier, encode_batch
 from shardd.core.codec import decode_event, genesis_oid
 from shardd.core.event import Draft, Event, Head
@@ -15,7 +16,7 @@ from shardd.core.refs import space_ref
 
 
 def append_drafts(
-    authority: EmbeddedAuthority,
+    authority: Authority[Ledger],
     space: str,
     drafts: Sequence[Draft],
     pusher: Pusher,
@@ -30,15 +31,13 @@ def append_drafts(
     epoch: the one the pusher believes in; create: begin the space if nobody has
     take_lease: take the lease for this append alone, if it is free
     """
-    place = authority.place
     with authority.hold([space], creating=create and authority.head(space) is None) as held:
         standing = held.standing(space)
         head = standing.head
         if head is not None:
             places = held.find(space, head, [draft.id for draft in drafts])
             known = {
-                id: decode_event(place.repository.commit(at.oid), oid=at.oid, parent_seq=at.seq - 1)
-                for id, at in places.items()
+                id: decode_event(held.raw(space, at), oid=at.oid, parent_seq=at.seq - 1) for id, at in places.items()
             }
             answered = earlier(drafts, known)
             if answered is not None:
@@ -56,7 +55,7 @@ def append_drafts(
             mine = lease.epoch
         elif lease is None and take_lease:
             mine = held.next_epoch(space)
-        batch = encode_batch(drafts, head, epoch=mine, limits=place.limits)
+        batch = encode_batch(drafts, head, epoch=mine, limits=authority.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
         decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create)
         if isinstance(decision, Reject):

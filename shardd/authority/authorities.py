@@ -1,13 +1,33 @@
-"""The repos of a server's directory: making one, and the authority over one."""
+"""Authorities over bare repos, and the repos of a server's directory."""
 
 from __future__ import annotations
 
-from shardd.authority.authority import EmbeddedAuthority
+from collections.abc import Callable
+from typing import TypeAlias
+
+from shardd.authority.authority import Authority
+from shardd.authority.embedded_ledger import EmbeddedLedger
+from shardd.authority.lease_clock import TimeSource
+from shardd.core.limits import Limits
 from shardd.core.names import check_repo
 from shardd.core.roles import Rights
 from shardd.errors import Rejected
 from shardd.files.server_dir import ServerDir
 from shardd.git.repository import Repository, create_bare
+
+EmbeddedAuthority: TypeAlias = Authority[EmbeddedLedger]
+
+
+def embedded_authority(
+    repository: Repository,
+    *,
+    label: str,
+    rights: Callable[[], Rights],
+    limits: Limits | None = None,
+    source: TimeSource | None = None,
+) -> EmbeddedAuthority:
+    """The authority over a bare repo. source: the machine's clocks"""
+    return Authority(EmbeddedLedger(repository, source=source), label=label, rights=rights, limits=limits)
 
 
 def create_repo(server: ServerDir, repo: str) -> None:
@@ -18,7 +38,7 @@ def create_repo(server: ServerDir, repo: str) -> None:
         raise Rejected("exists", f"the repo {repo} exists already")
 
 
-def authority_over(server: ServerDir, repo: str, rights: Rights) -> EmbeddedAuthority:
+def authority_over(server: ServerDir, repo: str, rights: Callable[[], Rights]) -> EmbeddedAuthority:
     """The authority over a repo; Rejected if there is none of that name. The caller closes its repository."""
     path = server.repo_path(repo)
-    return EmbeddedAuthority(Repository(path), label=repo, rights=rights, limits=server.settings().limits)
+    return embedded_authority(Repository(path), label=repo, rights=rights, limits=server.settings().limits)

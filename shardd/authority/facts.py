@@ -108,7 +108,7 @@ def gather(
     ground: Ground,
 ) -> PushFacts:
     """The facts of a push, as things stand on `ground`."""
-    plain = plain_patterns(place) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
+    plain = plain_patterns(place.repository) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
     alone = len(changes) == 1
     gathered: dict[str, ChangeFacts] = {}
     repeated: list[ChangeFacts] = []
@@ -332,9 +332,9 @@ def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candi
     return (Relation.EXTENDS if first_parent(far[0].raw) == head.oid else Relation.MERGES), far
 
 
-def plain_patterns(place: Place) -> list[str]:
+def plain_patterns(repository: Repository) -> list[str]:
     """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
-    return [word for value in place.repository.git.values(PLAIN_REFS) for word in value.split()]
+    return [word for value in repository.git.values(PLAIN_REFS) for word in value.split()]
 
 
 def plainly(ref: str, patterns: Sequence[str]) -> bool:

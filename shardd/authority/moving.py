@@ -22,7 +22,7 @@ class Step:
     record: Record
     mark: Mark
     journal: Change
-    head: str
+    head: str | None
 
     @property
     def space(self) -> str:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from shardd.authority.authority import EmbeddedAuthority
-from shardd.authority.facts import Pusher, gather, parse_options
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.facts import Place, Pusher, gather, parse_options
 from shardd.authority.lease_clock import SystemTime, TimeSource
 from shardd.core.hook_protocol import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.core.limits import Limits
 from shardd.core.policy import Reject, decide
 from shardd.core.refs import Change, SpaceRef, classify, lock_of
-from shardd.core.roles import Access, Rights
+from shardd.core.roles import Rights
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
 from shardd.git.repository import Repository
@@ -52,8 +52,8 @@ class Receiver:
         # first, and from inside git moves no ref.
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
-            authority = self._authority(repository, rights)
-            place = replace(authority.place, repository=incoming)
+            authority = self._authority(repository)
+            place = place_of(authority, rights, incoming)
             facts = gather(place, pusher, changes, parse_options(options), authority)
             reached(Point.BEFORE_LOOK)
             decision = decide(facts)
@@ -86,11 +86,11 @@ class Receiver:
         others = {lock_of(change.parsed) for change in changes}
         try:
             with Repository(self.path) as repository:
-                authority = self._authority(repository, Access())
+                authority = self._authority(repository)
                 with authority.hold(spaces, also=others) as held:
                     # Asked only now: rights may go while one waits for the locks.
                     pusher, rights = self.pusher()
-                    place = replace(authority.place, rights=rights)
+                    place = place_of(authority, rights, repository)
                     facts = gather(place, pusher, changes, parse_options(options), held)
                     reached(Point.BEFORE_DECIDE)
                     decision = decide(facts)
@@ -115,5 +115,17 @@ class Receiver:
     def one_line(self, refusal: Reject | SharddError) -> str:
         return one_line(self.lines_for(refusal))
 
-    def _authority(self, repository: Repository, rights: Rights) -> EmbeddedAuthority:
-        return EmbeddedAuthority(repository, label=self.label, rights=rights, limits=self.limits, source=self.source)
+    def _authority(self, repository: Repository) -> EmbeddedAuthority:
+        return embedded_authority(
+            repository,
+            label=self.label,
+            rights=lambda: self.pusher()[1],
+            limits=self.limits,
+            source=self.source,
+        )
+
+
+def place_of(authority: EmbeddedAuthority, rights: Rights, repository: Repository) -> Place:
+    """Where the facts of a push are looked up. repository: the authority's, as it is or with what is quarantined"""
+    label, limits, index = authority.label, authority.limits, authority.ledger.index
+    return Place(label=label, rights=rights, limits=limits, repository=repository, index=index)

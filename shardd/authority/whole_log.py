@@ -1,4 +1,4 @@
-"""Taking over a whole log through the embedded authority: written where nobody sees it, then shown by one ref move.
+"""Taking over a whole log through an authority: written where nobody sees it, then shown by one ref move.
 
 Whatever stops it before that move leaves the space as it was. Who may import, and whether it is their turn, is decided
 twice: before the log is read, so that a refusal does not come after an hour of sending, and under the space's lock.
@@ -7,22 +7,20 @@ twice: before the log is read, so that a refusal does not come after an hour of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
 
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authority import Authority
 from shardd.authority.facts import Options, Pusher, import_facts
-from shardd.authority.index_file import Row
+from shardd.authority.ledger import Ledger
 from shardd.core.event import Head
 from shardd.core.import_chain import Imported, Placed, chain, twice
 from shardd.core.jsonl import Numbered
 from shardd.core.policy import Reject, decide
 from shardd.errors import BadEvent, SharddError, Unavailable
 from shardd.files.duplicate_ids import SeenIds, Twice
-from shardd.git.pack_writer import PackWriter
 
 
 def import_events(
-    authority: EmbeddedAuthority,
+    authority: Authority[Ledger],
     space: str,
     events: Iterable[Numbered],
     pusher: Pusher,
@@ -39,18 +37,17 @@ def import_events(
     create: begin the space if nobody has; keep_gaps: see core/import_chain.py
     dry_run: find out all of it, and leave nothing; gone: whether whoever sends the events has left
     """
-    place = authority.place
+    terms = authority.terms
     options = options or Options()
-    _refuse(decide(import_facts(place, pusher, authority.standing(space), None, None, options, create=create)))
-    commits = chain(space, events, keep_gaps=keep_gaps, limits=place.limits)
+    _refuse(decide(import_facts(terms, pusher, authority.standing(space), None, None, options, create=create)))
+    commits = chain(space, events, keep_gaps=keep_gaps, limits=terms.limits)
     if dry_run:
         return measure(commits)
-    with SeenIds() as seen, PackWriter(place.repository) as packs:
-        packs.empty_tree()
+    with SeenIds() as seen, authority.ledger.stage(space) as stage:
         first = last = None
         count = -1
         for each in unique(commits, seen):
-            packs.commit(each.raw)
+            stage.add(each)
             first = first or each
             last = each
             count += 1
@@ -59,17 +56,10 @@ def import_events(
         if gone():
             # Its end may be where the line was cut, and not the end of the log.
             raise Unavailable("whoever sent the log has left before its end was acknowledged", "send it again")
-        head = Head(last.seq, last.oid)
-        with ExitStack() as stack:
-            index = None
-            with suppress(SharddError):  # it can be made again from the log
-                index = stack.enter_context(place.index.draft(space, head, map(Row._make, seen.rows())))
-            held = stack.enter_context(authority.hold([space], creating=create))
-            beginning = Head(first.seq, first.oid)
-            _refuse(held.take_over(space, beginning, last.oid, pusher, options, create=create, publish=packs.publish))
-            if index is not None:
-                with suppress(SharddError):  # the log is there
-                    index.install()
+        beginning, head = Head(first.seq, first.oid), Head(last.seq, last.oid)
+        stage.ready(head, seen.rows())
+        with authority.hold([space], creating=create) as held:
+            _refuse(held.take_over(space, beginning, head, pusher, options, create=create, stage=stage))
     return Imported(count, head)
 
 

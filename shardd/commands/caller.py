@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from shardd.authority.authorities import authority_over
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, authority_over
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.commands.result import Answer
 from shardd.core.names import Address
@@ -77,15 +76,15 @@ class Context:
 
     @contextmanager
     def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        authority = authority_over(self.server, repo, self.access())
-        with authority.place.repository:
+        authority = authority_over(self.server, repo, self.access)
+        with authority.ledger.repository:
             yield authority
 
     @contextmanager
     def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
         """Like authority; to the operator, who may write its files, the rules grant everything."""
-        authority = authority_over(self.server, repo, FileAccess() if self.operator else self.access())
-        with authority.place.repository:
+        authority = authority_over(self.server, repo, FileAccess if self.operator else self.access)
+        with authority.ledger.repository:
             yield authority
 
     def owner(self) -> Pusher:

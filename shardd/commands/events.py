@@ -43,7 +43,7 @@ class Log:
 
     def _events(self, context: Context) -> Iterator[Event]:
         with context.space(self.address, Role.READ) as authority:
-            repository = authority.place.repository
+            repository = authority.ledger.repository
             oid = repository.read_ref(space_ref(self.address.space)) or ""
             yield from log_reader.events(repository, self.address.space, oid, after=self.after)
 

@@ -124,8 +124,8 @@ def git_run(
     limit = str(server.settings().max_pack_bytes)
     configuration = [("core.hooksPath", str(hooks)), ("receive.maxInputSize", limit)]
     if request.space is not None:
-        authority = authority_over(server, request.repo, access)
-        with authority.place.repository:
+        authority = authority_over(server, request.repo, lambda: access)
+        with authority.ledger.repository:
             authority.existing(request.space)
         path = view(repository, request.space)
         configuration += [("transfer.hideRefs", pattern) for pattern in hidden(request.space, principal)]

@@ -66,7 +66,7 @@ class Export:
 
     def _lines(self, context: Context) -> Iterator[bytes]:
         with context.space(self.address, Role.READ) as authority:
-            repository = authority.place.repository
+            repository = authority.ledger.repository
             oid = repository.read_ref(space_ref(self.address.space)) or ""
             for event in log_reader.events(repository, self.address.space, oid):
                 yield encode_line(event, self.address.space)

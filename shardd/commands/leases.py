@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shardd.authority.authority import Changed, EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority
+from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
@@ -38,16 +39,15 @@ class Acquire:
         with context.space(self.address, Role.APPEND) as authority:
             ticket = secrets.token_hex(8) if self.wait else None
             ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
-            changed = authority.change(self.address.space, ask)
+            allowed = _asking(context, Role.APPEND, self.address)
+            changed = authority.change(self.address.space, ask, allowed=allowed)
             deadline = time.monotonic() + self.wait / 1000
             while changed.waiting is not None:
                 if context.gone() or time.monotonic() >= deadline:
                     authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
                     raise self._refused(authority.standing(self.address.space), me)
                 time.sleep(_POLL)
-                context.require(Role.APPEND, self.address.repo, self.address.space)
-                changed = authority.change(self.address.space, ask)
-            _not_to_the_retired(context, authority, self.address, me, changed)
+                changed = authority.change(self.address.space, ask, allowed=allowed)
         return _changed(self.address, changed, f"{me} holds")
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
@@ -71,7 +71,8 @@ class Renew:
 
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.APPEND) as authority:
-            changed = authority.change(self.address.space, leases.Renew(context.me(), self.ttl, self.epoch))
+            ask = leases.Renew(context.me(), self.ttl, self.epoch)
+            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.APPEND, self.address))
         return _changed(self.address, changed, f"{context.me()} holds")
 
 
@@ -82,7 +83,8 @@ class Release:
 
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.APPEND) as authority:
-            changed = authority.change(self.address.space, leases.Release(context.me(), self.epoch))
+            ask = leases.Release(context.me(), self.epoch)
+            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.APPEND, self.address))
         return _changed(self.address, changed, f"{context.me()} released")
 
 
@@ -99,8 +101,8 @@ class Transfer:
         _may_hold(context, self.address, self.name)
         with context.space(self.address, Role.APPEND) as authority:
             ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
-            changed = authority.change(self.address.space, ask)
-            _not_to_the_retired(context, authority, self.address, self.name, changed)
+            allowed = _asking(context, Role.APPEND, self.address, for_=self.name)
+            changed = authority.change(self.address.space, ask, allowed=allowed)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -118,8 +120,8 @@ class GrantLease:
         _may_hold(context, self.address, self.name)
         with context.space(self.address, Role.ADMIN) as authority:
             ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
-            changed = authority.change(self.address.space, ask)
-            _not_to_the_retired(context, authority, self.address, self.name, changed)
+            allowed = _asking(context, Role.ADMIN, self.address, for_=self.name)
+            changed = authority.change(self.address.space, ask, allowed=allowed)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -131,7 +133,8 @@ class RevokeLease:
 
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.ADMIN) as authority:
-            changed = authority.change(self.address.space, leases.Revoke(self.bar, _signed(context, self.reason)))
+            ask = leases.Revoke(self.bar, _signed(context, self.reason))
+            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.ADMIN, self.address))
         return _changed(self.address, changed, "nobody holds")
 
 
@@ -220,7 +223,7 @@ class History:
 
 
 def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
-    return [authority.standing(space) for space in authority.place.repository.spaces()]
+    return [authority.standing(space) for space in authority.ledger.repository.spaces()]
 
 
 def _may_hold(context: Context, address: Address, name: str) -> None:
@@ -228,23 +231,15 @@ def _may_hold(context: Context, address: Address, name: str) -> None:
     context.access().require(name, Role.APPEND, address.repo, address.space)
 
 
-def _not_to_the_retired(
-    context: Context, authority: EmbeddedAuthority, address: Address, holder: str, changed: Changed
-) -> None:
-    """Take a lease back that began while its holder was being retired, or the caller shut out. Whoever retires looks
-    for leases only once, after the name has lost its rights: so of the two at least one sees the other.
-    """
-    try:
-        if holder not in context.access().retired:
-            return
-        refused = Rejected("retired", f"{holder} was retired")
-    except Rejected as error:
-        refused = error
-    with authority.hold([address.space]) as held:
-        lease = held.standing(address.space).tenancy.lease
-        if lease is not None and lease.epoch == changed.epoch:
-            held.change(address.space, leases.Revoke(0, refused.message))
-    raise refused
+def _asking(context: Context, role: Role, address: Address, *, for_: str | None = None) -> Callable[[], None]:
+    """Whether the caller has the role, and whoever is to hold the lease may: looked up when it is called."""
+
+    def allowed() -> None:
+        context.require(role, address.repo, address.space)
+        if for_ is not None:
+            _may_hold(context, address, for_)
+
+    return allowed
 
 
 def _signed(context: Context, reason: str) -> str:

@@ -73,8 +73,8 @@ def _findings(server: ServerDir) -> Iterator[Finding]:
     yield from doctor.examine(server)
     for repo in server.repo_names():
         try:
-            authority = authority_over(server, repo, FileAccess())
-            with authority.place.repository:
+            authority = authority_over(server, repo, FileAccess)
+            with authority.ledger.repository:
                 yield from examine_repo(authority, hooks=server.hooks_path)
         except SharddError as error:
             yield Finding("broken", repo, f"cannot be looked over: {error.message}", error.remedy)

@@ -76,15 +76,18 @@ class Retire:
         if self.name == context.principal:
             raise Rejected("not-permitted", "you cannot retire yourself", "ask another admin")
         new = context.server.access.retire(self.name)
-        # From here on nothing is granted to the name, so what it holds now is the last that it will ever hold.
+        # Rights are asked under a space's lock: whoever has it from here on grants nothing to the name any more, and
+        # what was granted before is seen under it.
         text = f"{self.name} was retired"
         revoked: list[str] = []
-        for repo, space in list(_held(context, self.name)):
-            with context.authority(repo) as authority, authority.hold([space]) as held:
-                lease = held.standing(space).tenancy.lease
-                if lease is not None and lease.holder == self.name:
-                    held.change(space, Revoke(BAR_MS, text))
-                    revoked.append(f"{repo}/{space}")
+        for repo in context.server.repo_names():
+            with context.authority(repo) as authority:
+                for space in authority.ledger.spaces():
+                    with authority.hold([space]) as held:
+                        lease = held.standing(space).tenancy.lease
+                        if lease is not None and lease.holder == self.name:
+                            held.change(space, Revoke(BAR_MS, text))
+                            revoked.append(f"{repo}/{space}")
         lines = [f"retired {self.name}" if new else f"{self.name} was retired before"]
         lines += [f"revoked the lease of {address}" for address in revoked]
         value: Json = {"principal": self.name, "changed": new, "revoked": list[Json](revoked)}

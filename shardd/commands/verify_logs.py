@@ -32,7 +32,7 @@ class Verify:
         for repo in [self.address.repo] if self.address else context.readable():
             context.require(Role.READ, repo)
             with context.authority(repo) as authority:
-                repository = authority.place.repository
+                repository = authority.ledger.repository
                 for refs in spaces_in(repository.git, bare=True):
                     if self.address is None or refs.space == self.address.space:
                         yield f"{repo}/{refs.space}", verify(repository, refs, keys)

@@ -24,7 +24,7 @@ from shardd.core.event import Head, check_seq, has_control
 from shardd.core.names import is_id, is_oid
 from shardd.core.objects import build_commit, empty_tree_for, parse_commit
 from shardd.core.tenancy import Ended, Reason, Tenure, milliseconds, stamp
-from shardd.errors import BadEvent
+from shardd.errors import BadEvent, Corrupt
 
 NOBODY = "-"
 _TRAILERS = ("Lease-Epoch", "Holder", "Granted", "Resumed-At", "Reason", "Previous-Ended")
@@ -59,6 +59,14 @@ def encode_entry(entry: Entry, *, parent: str | None) -> bytes:
         f"Resumed-At: {entry.resumed_at.seq} {entry.resumed_at.oid}\nReason: {tenure.reason}\n"
         f"Previous-Ended: {tenure.previous}\n",
     )
+
+
+def entry_at(where: str, oid: str, raw: bytes) -> Entry:
+    """What a commit of the journal says, or Corrupt. where: whose"""
+    try:
+        return decode_entry(raw)
+    except BadEvent as error:
+        raise Corrupt(f"{where}, commit {oid[:12]}: {error.message}") from None
 
 
 def decode_entry(raw: bytes) -> Entry:

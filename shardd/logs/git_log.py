@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shardd.authority.appending import append_drafts
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
 from shardd.authority.embedded_repo import is_bare, is_embedded, prepare
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.authority.whole_log import import_events, measure
@@ -139,10 +139,14 @@ class GitLog(DraftingLog):
         label = self._path.name.removesuffix(".git")
         with Repository(self._path) as repository:
             if server is None:
-                yield EmbeddedAuthority(repository, label=label, rights=FileAccess(), limits=Limits())
+                yield embedded_authority(repository, label=label, rights=FileAccess, limits=Limits())
             else:
-                access = server.access.load().access
-                yield EmbeddedAuthority(repository, label=label, rights=access, limits=server.settings().limits)
+                yield embedded_authority(
+                    repository,
+                    label=label,
+                    rights=lambda: server.access.load().access,
+                    limits=server.settings().limits,
+                )
 
 
 def _os_user() -> str:

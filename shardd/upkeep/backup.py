@@ -37,8 +37,9 @@ from shardd.authority.lease_clock import SystemTime, read
 from shardd.authority.lease_store import LeaseStore, Record
 from shardd.core.lease import Restored
 from shardd.core.limits import Limits
-from shardd.core.refs import LEASES, Change, family_at
+from shardd.core.refs import LEASES, Change, classify, family_of
 from shardd.core.roles import FileAccess
+from shardd.core.tenancy import Tenancy
 from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
 from shardd.files.crash_points import Point, reached
 from shardd.files.durable import sync_directories, write_atomic, writing
@@ -197,9 +198,9 @@ def _alone(dest: Path) -> Iterator[None]:
 def _save_repo(server: ServerDir, repo: str, mirror: Path, saved: Saved) -> None:
     create_bare(mirror, hooks="refused", limits=Limits())
     (mirror / "config.lock").unlink(missing_ok=True)  # of a git that was killed: nobody else configures the copy
-    authority = authority_over(server, repo, FileAccess())
+    authority = authority_over(server, repo, FileAccess)
     with (
-        authority.place.repository as origin,
+        authority.ledger.repository as origin,
         Repository(mirror) as copy,
         locked(copy.locks, [_LOCK]) as locks,
     ):
@@ -208,9 +209,9 @@ def _save_repo(server: ServerDir, repo: str, mirror: Path, saved: Saved) -> None
         records: list[Record] = []
         spaces = origin.spaces()
         for space in spaces:
-            with authority.hold([space]) as held:
-                wanted.update(held.refs(space))
-                records.append(held.record(space))
+            with authority.hold([space]):
+                wanted.update(authority.ledger.refs(space))
+                records.append(authority.ledger.leases.load(space) or Record(Tenancy(space)))
         for ref, oid in origin.refs_below("refs/").items():
             # A space that began meanwhile comes along the next time, journal and log of one moment.
             if not _only_grows(ref) or copy.read_ref(ref) is not None:
@@ -247,8 +248,7 @@ def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, st
 
 
 def _only_grows(ref: str) -> bool:
-    family = family_at(ref)
-    return family is not None and family.grows
+    return family_of(classify(ref)).grows
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:
@@ -283,8 +283,8 @@ def _bring(source: Path, draft: Path, marker: Marker) -> Brought:
     for mirror in sorted((source / "repos").glob("*.git")):
         repo = mirror.name.removesuffix(".git")
         create_repo(server, repo)
-        authority = authority_over(server, repo, FileAccess())
-        with authority.place.repository as origin, Repository(mirror) as copy:
+        authority = authority_over(server, repo, FileAccess)
+        with authority.ledger.repository as origin, Repository(mirror) as copy:
             refs = copy.refs_below("refs/")
             refs.update({move.ref: move.new for move in move_record.unfinished(copy, _LOCK) if move.new is not None})
             if refs:

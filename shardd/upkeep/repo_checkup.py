@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.facts import plain_patterns, plainly
 from shardd.authority.lease_clock import SystemTime, read
 from shardd.core.refs import LEASES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
@@ -35,9 +35,9 @@ _DRIFT = 60_000  # milliseconds between the lease clock and the wall clock that 
 
 def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None = None) -> Iterator[Finding]:
     """Everything about one repo. hooks: what its core.hooksPath must be; now: see examine"""
-    repository = authority.place.repository
+    repository = authority.ledger.repository
     now = time.time() if now is None else now
-    yield from _configuration(repository, hardened(authority.place.limits, hooks=hooks))
+    yield from _configuration(repository, hardened(authority.limits, hooks=hooks))
     yield from _refs(authority)
     yield from _leases(authority)
     yield from _indexes(authority)
@@ -67,9 +67,9 @@ def _configuration(repository: Repository, wanted: dict[str, str]) -> Iterator[F
 
 
 def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
-    repository = authority.place.repository
+    repository = authority.ledger.repository
     listed = repository.refs_below("refs/")
-    patterns = plain_patterns(authority.place)
+    patterns = plain_patterns(repository)
     spaces = [ref for ref in listed if isinstance(classify(ref), SpaceRef)]
     for ref in listed:
         where = f"{ref} in {repository.path}"
@@ -93,8 +93,8 @@ def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
 
 
 def _indexes(authority: EmbeddedAuthority) -> Iterator[Finding]:
-    repository = authority.place.repository
-    index = authority.place.index
+    repository = authority.ledger.repository
+    index = authority.ledger.index
     for space in repository.spaces():
         problem = index.problem(repository, space)
         if problem is not None:
@@ -110,22 +110,22 @@ def _indexes(authority: EmbeddedAuthority) -> Iterator[Finding]:
 
 
 def _reset_index(authority: EmbeddedAuthority, space: str) -> None:
-    with locked(authority.place.repository.locks, [space]):
-        authority.place.index.reset(space)
+    with locked(authority.ledger.repository.locks, [space]):
+        authority.ledger.index.reset(space)
 
 
 def _leases(authority: EmbeddedAuthority) -> Iterator[Finding]:
-    for space in authority.place.repository.spaces():
+    for space in authority.ledger.repository.spaces():
         try:
             yield from _leases_of(authority, space)
         except SharddError as error:
-            yield Finding("broken", str(authority.leases.path(space)), error.message, error.remedy)
+            yield Finding("broken", str(authority.ledger.leases.path(space)), error.message, error.remedy)
 
 
 def _leases_of(authority: EmbeddedAuthority, space: str) -> Iterator[Finding]:
-    repository = authority.place.repository
-    where = str(authority.leases.path(space))
-    ahead = read(SystemTime(), authority.leases.mark(space)).time - SystemTime().wall()
+    repository = authority.ledger.repository
+    where = str(authority.ledger.leases.path(space))
+    ahead = read(SystemTime(), authority.ledger.leases.mark(space)).time - SystemTime().wall()
     published = repository.read_ref(lease_ref(space))
     for _ in authority.history(space):
         pass  # Corrupt where an entry does not read
@@ -144,7 +144,7 @@ def _leases_of(authority: EmbeddedAuthority, space: str) -> Iterator[Finding]:
 
 def _remembered(authority: EmbeddedAuthority, space: str) -> str | None:
     """The newest entry of the journal, as the leases know it."""
-    record = authority.leases.load(space)
+    record = authority.ledger.leases.load(space)
     return None if record is None else record.journal
 
 

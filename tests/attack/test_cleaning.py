@@ -16,7 +16,7 @@ import pytest
 from dulwich.object_store import DiskObjectStore
 from dulwich.pack import PackFileDisappeared
 
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import embedded_authority
 from shardd.authority.facts import Pusher
 from shardd.authority.whole_log import import_events
 from shardd.core.codec import decode_event
@@ -74,7 +74,7 @@ def numbered(count: int) -> Iterator[Numbered]:
 
 def take_over(path: Path, log: Iterator[Numbered]) -> None:
     with Repository(path) as repository:
-        authority = EmbeddedAuthority(repository, label="garden", rights=FileAccess())
+        authority = embedded_authority(repository, label="garden", rights=FileAccess)
         import_events(authority, "other", log, Pusher("local", unleased=True), create=True)
 
 

@@ -132,8 +132,8 @@ def hosted(tmp_path: Path) -> Path:
     for grant in RIGHTS.grants:
         server.access.grant(grant)
     create_repo(server, "garden")
-    authority = authority_over(server, "garden", RIGHTS)
-    with authority.place.repository:
+    authority = authority_over(server, "garden", lambda: RIGHTS)
+    with authority.ledger.repository:
         authority.create(SPACE)
     return server.repo_path("garden")
 
@@ -219,7 +219,7 @@ def test_spaces_do_not_wait_for_each_other(hosted: Path, clone: Path) -> None:
         with embedded(hosted) as authority:
             assert authority.change(SPACE, Grant("bob")).epoch == 2
             authority.create("third")
-            held = authority.place.repository.locks / "other"
+            held = authority.ledger.repository.locks / "other"
             assert subprocess.run(["flock", "--nonblock", str(held), "true"], check=False).returncode == 1
     finally:
         os.write(go, b".")

@@ -82,7 +82,7 @@ def test_a_lock_file_of_a_killed_git_does_not_stop_a_lease_change(repo: Path) ->
 @pytest.mark.parametrize("left", ["refs/notes/alice.lock", "packed-refs.lock", "packed-refs.new"])
 def test_a_lock_file_of_a_killed_git_does_not_stop_a_deletion(repo: Path, left: str) -> None:
     with embedded(repo) as authority, authority.hold([], also=["@notes-alice"]) as held:
-        repository = authority.place.repository
+        repository = authority.ledger.repository
         oid = repository.read_ref(space_ref(SPACE))
         held.move([Change("refs/notes/alice", None, oid)], Accept(), "alice")
         left_locked(repo / left)
@@ -378,7 +378,7 @@ def test_a_journal_whose_past_is_gone_goes_on_above_the_store(repo: Path) -> Non
         newest = epoch_after_grant(repo)
     loosen(repo)
     with embedded(repo) as authority:
-        repository = authority.place.repository
+        repository = authority.ledger.repository
         for oid, _ in list(repository.history(repository.read_ref(lease_ref(SPACE)) or ""))[1:]:
             (repo / "objects" / oid[:2] / oid[2:]).unlink()
     (repo / lease_ref(SPACE)).write_text(f"{commit_oid(raw)}\n")
@@ -399,7 +399,7 @@ def test_a_journal_that_is_no_journal_is_corrupt(repo: Path) -> None:
 def test_a_foreign_journal_entry_above_ours_ends_our_lease(repo: Path) -> None:
     """An epoch that we do not know was given out by somebody: nothing from before it may append."""
     with embedded(repo) as authority:
-        repository = authority.place.repository
+        repository = authority.ledger.repository
         published = repository.read_ref(lease_ref(SPACE))
         tenure = Tenure(9, "dave", 1_781_517_600_000, Reason.GRANT, Ended.REVOKED)
         raw = encode_entry(entry_of(tenure, Head(2, "1" * 40)), parent=published)

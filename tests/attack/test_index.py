@@ -84,7 +84,7 @@ def test_a_stale_reader_between_catching_up_and_looking_up_hides_no_id(
 
     def reader() -> None:
         with embedded(repo) as authority:
-            assert authority.place.index.head(authority.place.repository, SPACE, old.oid) == old
+            assert authority.ledger.index.head(authority.ledger.repository, SPACE, old.oid) == old
 
     met = between_statements(monkeypatch, "SELECT id, seq, oid FROM event", reader)
     assert [event.seq for event in append(repo, events)] == list(range(3, 93)), "answered, and not appended again"
@@ -104,7 +104,7 @@ def test_readers_at_older_heads_never_write_the_index(repo: Path, anew: Callable
     before = files(repo)
     for at in heads * 10:
         with embedded(repo) as authority:
-            place = authority.place
+            place = authority.ledger
             assert place.index.head(place.repository, SPACE, at.oid) == at
             assert place.index.peek(place.repository, SPACE, at, ["unheard of"]) == {}
             assert authority.standing(SPACE).head == heads[-1]
@@ -123,7 +123,7 @@ def test_readers_and_writers_in_many_processes(repo: Path) -> None:
     def reads(say: Callable[[object], None]) -> None:
         for _ in range(60):
             with embedded(repo) as authority:
-                assert authority.place.index.head(authority.place.repository, SPACE, old.oid) == old
+                assert authority.ledger.index.head(authority.ledger.repository, SPACE, old.oid) == old
                 assert authority.existing(SPACE).seq >= 102
 
     def writes(say: Callable[[object], None]) -> None:
@@ -150,7 +150,7 @@ def by_hand(repo: Path, count: int) -> None:
             # A type may be called like the trailer; that makes it none.
             said = git(repo, "commit-tree", git(repo, "mktree").stdout.strip(), "-p", oid, "-m", f"Seq: {number}")
             oid = said.stdout.strip()
-        authority.place.repository.move_refs([Change(space_ref(SPACE), at.oid, oid)])
+        authority.ledger.repository.move_refs([Change(space_ref(SPACE), at.oid, oid)])
 
 
 @pytest.mark.parametrize("count", [1, 3, 70])
@@ -176,7 +176,7 @@ def test_the_number_of_a_head_that_says_none(repo: Path, index: str, count: int)
     before = files(repo)
     assert head(repo).seq == 4 + count
     with embedded(repo) as authority:
-        assert authority.place.index.head(authority.place.repository, SPACE, first.oid) == first
+        assert authority.ledger.index.head(authority.ledger.repository, SPACE, first.oid) == first
     assert files(repo) == before
 
 
@@ -245,12 +245,12 @@ def test_a_process_killed_while_it_makes_the_database_longer(
 
     assert Child(job, kill_at=Point.IN_INDEX).ends().killed
     with embedded(repo) as authority:
-        assert authority.place.index.head(authority.place.repository, SPACE, head(repo).oid).seq == 162
+        assert authority.ledger.index.head(authority.ledger.repository, SPACE, head(repo).oid).seq == 162
     assert append(repo, events)[0].seq == 123
     assert append(repo, drafts("alice"))[0].seq == 163
     assert anew() == before
     with embedded(repo) as authority:
-        assert authority.place.index.problem(authority.place.repository, SPACE) is None
+        assert authority.ledger.index.problem(authority.ledger.repository, SPACE) is None
 
 
 def test_a_journal_of_a_database_that_was_replaced_is_not_rolled_back_into_the_new_one(
@@ -367,7 +367,7 @@ def test_the_first_look_at_a_push_believes_no_index_of_another_history(repo: Pat
     append(repo, drafts("alice"))
     ids = [event.id for event in events]
     with embedded(repo) as authority:
-        place = authority.place
+        place = authority.ledger
         newest = authority.existing(SPACE)
         assert authority.find(SPACE, newest, ids)[ids[0]].seq == 3
         assert authority.find(SPACE, old, ids) == {}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from shardd.authority.appending import append_drafts
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.facts import Pusher
 from shardd.authority.receive import Receiver
 from shardd.core.hook_protocol import FLUSH, packet
@@ -252,7 +252,7 @@ def push_to_both(authority: EmbeddedAuthority) -> None:
         moves = []
         for space in (SPACE, OTHER):
             events = commits(authority.existing(space), "alice", epoch=1)
-            store(authority.place.repository.path, [commit.raw for commit in events])
+            store(authority.ledger.repository.path, [commit.raw for commit in events])
             moves.append(Change(space_ref(space), authority.existing(space).oid, events[-1].oid))
         held.move(moves, Accept(), "alice")
 

@@ -31,7 +31,7 @@ from shardd.core.lease import (
 from shardd.core.policy import Accept, Decision, Reject
 from shardd.core.tenancy import Ended, Reason
 from shardd.errors import Misuse, Rejected
-from tests.authorities import PEOPLE, Backend, Kept, commits, drafts, embedded, in_memory, make_repo
+from tests.authorities import LEDGERS, PEOPLE, Backend, Kept, backend_of, commits, drafts
 from tests.clocks import HOUR, SECOND, FakeTime
 
 SPACE = "whynot"
@@ -43,15 +43,10 @@ def clock() -> FakeTime:
     return FakeTime()
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=LEDGERS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeTime) -> Iterator[Backend]:
-    if request.param == "memory":
-        authority = in_memory(clock)
-        yield Backend("memory", lambda: authority)
-        return
-    path = make_repo(tmp_path / "garden.git")
     with ExitStack() as stack:
-        yield Backend("embedded", lambda: stack.enter_context(embedded(path, source=clock)))
+        yield backend_of(request.param, tmp_path, clock, stack)
 
 
 @pytest.fixture

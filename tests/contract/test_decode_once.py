@@ -58,7 +58,7 @@ def test_a_push_is_decoded_and_its_ref_told_once_where_it_is_decided(
         authority.change("whynot", Acquire("alice"))
         pushed = commits(head, "alice", count=3)
         for commit in pushed:
-            authority.place.repository.git.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=commit.raw)
+            authority.ledger.repository.git.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=commit.raw)
     decoded.clear()
     told.clear()
     receiver = Receiver(path, "garden", lambda: (Pusher("alice"), RIGHTS))

@@ -40,8 +40,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create_repo(server, "garden")
     (root / "host_keys" / "ed25519").write_text("secret")
     (root / "host_keys" / "ed25519").chmod(0o600)
-    authority = authority_over(server, "garden", FileAccess())
-    with authority.place.repository:
+    authority = authority_over(server, "garden", FileAccess)
+    with authority.ledger.repository:
         authority.create("whynot")
         authority.change("whynot", Acquire("alice"))
         append_drafts(authority, "whynot", drafts("alice"), Pusher("alice"), epoch=None)

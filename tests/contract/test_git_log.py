@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.authority.authorities import authority_over, create_repo
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import authority_over, create_repo, embedded_authority
 from shardd.core.event import Head
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess, Grant
@@ -165,8 +164,8 @@ def served(tmp_path: Path) -> Path:
     server.access.grant(Grant("alice", "append", "garden"))
     server.access.grant(Grant("bob", "read", "garden"))
     create_repo(server, "garden")
-    authority = authority_over(server, "garden", server.access.load().access)
-    with authority.place.repository:
+    authority = authority_over(server, "garden", lambda: server.access.load().access)
+    with authority.ledger.repository:
         authority.create("whynot")
     return server.repo_path("garden")
 
@@ -184,8 +183,8 @@ def test_in_a_server_the_handle_obeys_its_rules(served: Path) -> None:
     assert caught.value.code in ("no-such-space", "not-permitted")
     assert GitLog(served).head("nowhere") is None
     server = ServerDir(served.parent.parent)
-    authority = authority_over(server, "garden", server.access.load().access)
-    with authority.place.repository:
+    authority = authority_over(server, "garden", lambda: server.access.load().access)
+    with authority.ledger.repository:
         epoch = authority.change("whynot", Acquire("alice")).epoch
     made = GitLog(served, principal="alice").append("whynot", "note")
     assert (made.actor, made.epoch) == ("alice", epoch)
@@ -196,7 +195,7 @@ def test_in_a_server_the_handle_obeys_its_rules(served: Path) -> None:
 
 def test_a_live_lease_keeps_local_handles_out(embedded: Path) -> None:
     with Repository(embedded) as repository:
-        EmbeddedAuthority(repository, label="embedded", rights=FileAccess()).change("whynot", Acquire("carol"))
+        embedded_authority(repository, label="embedded", rights=FileAccess).change("whynot", Acquire("carol"))
     with pytest.raises(Rejected, match="carol holds the lease"):
         GitLog(embedded).append("whynot", "note", actor="alice")
     assert GitLog(embedded, principal="carol").append("whynot", "note").epoch == 1

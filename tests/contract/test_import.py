@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
 from shardd.core.canonical import encode_data
 from shardd.core.event import Event, Head
 from shardd.core.import_chain import Imported
@@ -220,7 +220,7 @@ def test_a_source_without_the_space_is_refused(make: Callable[[str], Log], tmp_p
 
 
 def embedded(path: Path, limits: Limits | None = None) -> EmbeddedAuthority:
-    return EmbeddedAuthority(Repository(path), label="log", rights=FileAccess(), limits=limits)
+    return embedded_authority(Repository(path), label="log", rights=FileAccess, limits=limits)
 
 
 def test_a_space_that_was_made_before_must_begin_where_the_log_does(tmp_path: Path) -> None:

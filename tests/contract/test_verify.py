@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shardd import GitLog, MemoryLog, migrate_space
-from shardd.authority.authority import EmbeddedAuthority
+from shardd.authority.authorities import embedded_authority
 from shardd.core.codec import encode_event, genesis
 from shardd.core.event import Draft, Event, parse_time
 from shardd.core.import_chain import of_events
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log.append(SPACE, "t", {"n": 1}, actor="ann", id="e1")
     log.append(SPACE, "t", {"n": 2}, actor="ann", id="e2")
     with Repository(path) as repository:
-        authority = EmbeddedAuthority(repository, label="log", rights=FileAccess())
+        authority = embedded_authority(repository, label="log", rights=FileAccess)
         authority.change(SPACE, Acquire("alice"))
         for n in (3, 4, 5):
             GitLog(path, principal="alice").append(SPACE, "t", {"n": n}, id=f"e{n}")
@@ -290,7 +290,7 @@ def test_only_an_import_leaves_out_numbers(tmp_path: Path) -> None:
     assert (report.broken, report.gaps, report.events) == (None, 2, 3)
 
     with Repository(scene.path) as repository:
-        authority = EmbeddedAuthority(repository, label="log", rights=FileAccess())
+        authority = embedded_authority(repository, label="log", rights=FileAccess)
         authority.change(SPACE, Acquire("alice"))
     last = GitLog(scene.path, principal="alice").append(SPACE, "t", id="e10")
     skipping = encode_event(draft("e12"), parent=last.oid, seq=12)

@@ -36,8 +36,8 @@ def garden(server: OpenSsh) -> Garden:
     garden = Garden(server, server.next_name())
     directory = ServerDir(server.root)
     create_repo(directory, garden.repo)
-    authority = authority_over(directory, garden.repo, FileAccess())
-    with authority.place.repository:
+    authority = authority_over(directory, garden.repo, FileAccess)
+    with authority.ledger.repository:
         authority.create(garden.space)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):
         directory.access.grant(Grant(name, role, garden.repo))

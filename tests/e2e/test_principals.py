@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from shardd.commands.caller import Context
 from shardd.commands.leases import Acquire
+from shardd.commands.principals import Retire
 from shardd.core.names import Address
 from shardd.core.roles import Access
 from shardd.errors import Rejected
@@ -93,10 +96,10 @@ def test_what_an_interrupted_retirement_left_is_mended(server: Server, garden: s
 
 
 def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden: str) -> None:
-    """The acquirer looked up its rights before the retirement, and comes to the lock after it looked for leases."""
+    """The acquirer looked up its rights before the retirement, and comes to the lock after it."""
     directory = ServerDir(server.root)
     before = directory.access.load().access
-    looks = iter([before, before])
+    looks = iter([before])
 
     def granted() -> Access:
         found = next(looks, None)
@@ -106,8 +109,30 @@ def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden:
         return found
 
     context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
-    with pytest.raises(Rejected, match="alice was retired"):
+    with pytest.raises(Rejected, match="alice needs the role append"):
         Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
+    shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
+    assert (shown["holder"], shown["epoch"]) == (None, 0)
+
+
+def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Server, garden: str) -> None:
+    """The acquirer has the lock, and looked up its rights, before the retirement; and stores the lease after it."""
+    directory = ServerDir(server.root)
+    operator = Context(directory, None, operator=True, opened=lambda file: io.BytesIO())
+    retiring = threading.Thread(target=Retire("alice").run, args=(operator,))
+    looks = iter([None])
+
+    def granted() -> Access:
+        found = directory.access.load().access
+        if next(looks, "under the lock") is not None:
+            retiring.start()
+            while "alice" not in directory.access.load().access.retired:
+                time.sleep(0.001)
+        return found
+
+    context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
+    retiring.join()
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
     assert (shown["holder"], shown["epoch"]) == (None, 2)
 

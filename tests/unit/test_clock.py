@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardd.authority.authority import Changed, EmbeddedAuthority
+from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
 from shardd.authority.lease_clock import Mark, SystemTime, read
 from shardd.authority.lease_store import LeaseStore
@@ -50,7 +51,7 @@ class Machine:
         return found
 
     def _authority(self, repository: Repository) -> EmbeddedAuthority:
-        return EmbeddedAuthority(repository, label="garden", rights=RIGHTS, source=self.clock)
+        return embedded_authority(repository, label="garden", rights=lambda: RIGHTS, source=self.clock)
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_without_a_boot_id_the_wall_clock_counts_and_never_backwards(tmp_path: P
 def test_each_space_has_a_clock_of_its_own(machine: Machine, tmp_path: Path) -> None:
     """What one space's clock went through, the leases of another are not measured by."""
     with Repository(tmp_path / "garden.git") as repository:
-        authority = EmbeddedAuthority(repository, label="garden", rights=RIGHTS, source=machine.clock)
+        authority = embedded_authority(repository, label="garden", rights=lambda: RIGHTS, source=machine.clock)
         machine.change(Acquire("alice", TTL))
         machine.clock.reboot(down=0, skew=YEAR)
         authority.create("other")

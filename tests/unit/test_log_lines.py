@@ -56,8 +56,8 @@ def shardd_on_a_terminal(*words: str, env: dict[str, str]) -> str:
 def test_a_terminal_shows_colours_through_the_pager_and_a_pipe_does_not(tmp_path: Path) -> None:
     server = ServerDir.create(tmp_path / "srv")
     create_repo(server, "garden")
-    authority = authority_over(server, "garden", server.access.load().access)
-    with authority.place.repository:
+    authority = authority_over(server, "garden", lambda: server.access.load().access)
+    with authority.ledger.repository:
         authority.create("whynot")
     words = ("--dir", str(server.root), "lease", "history", "garden/whynot")
     assert "never leased" in shardd_on_a_terminal(*words, env={"TERM": "xterm", "GIT_PAGER": "false"})
