@@ -95,7 +95,12 @@ class EmbeddedLedger:
             KeptPacks(self.repository.path, [lock.name for lock in locks]) as packs,
         ):
             reached(Point.AFTER_LOCK)
-            yield EmbeddedTransaction(self, names, locks, packs)
+            try:
+                yield EmbeddedTransaction(self, names, locks, packs)
+            except BaseException:
+                if any(lock.read() for lock in locks):
+                    packs.leave()
+                raise
         if packs.wrote:
             gather(self.repository.path, self.repository.locks)
         reached(Point.BEFORE_ANSWER)

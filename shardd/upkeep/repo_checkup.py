@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from shardd.authority import move_record
 from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.facts import plain_patterns, plainly
 from shardd.authority.lease_clock import SystemTime, read
@@ -162,7 +163,7 @@ def _packs(repository: Repository, now: float) -> Iterator[Finding]:
             yield Finding("warning", str(folder), killed, "remove it", partial(aside.clear, folder))
     for keep, locks in kept_packs.keeps(path):
         if _unlocked(repository, locks, keep.exists):
-            mend = partial(_unlocked, repository, locks, partial(kept_packs.discard, keep))
+            mend = partial(_discard, repository, locks, keep)
             yield Finding("warning", str(keep), killed, "the next append removes it; or mend it here", mend)
     for keep in (path / "objects/pack").glob("pack-*.keep"):
         with contextlib.suppress(OSError):
@@ -176,6 +177,12 @@ def _packs(repository: Repository, now: float) -> Iterator[Finding]:
                 if now - pack.stat().st_mtime > OLD:
                     what = "has no index: it was never complete, or its index was lost"
                     yield Finding("warning", str(pack), what, f"git index-pack {pack}; remove it if that fails")
+
+
+def _discard(repository: Repository, locks: frozenset[str], keep: Path) -> None:
+    """What is in the pack may be what a killed push has yet to show: that is brought to its end first."""
+    with move_record.settled(repository, {min(locks)}):
+        kept_packs.discard(keep)
 
 
 def _unlocked(repository: Repository, locks: frozenset[str], act: Callable[[], object]) -> bool:
