@@ -35,11 +35,12 @@ from shardd.authority.index_file import (
 )
 from shardd.core.codec import decode_genesis, skim
 from shardd.core.event import Head
+from shardd.core.objects import first_parent
 from shardd.core.refs import space_ref
 from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.files.durable import writing
 from shardd.git import log_reader
-from shardd.git.repository import NEAR, Repository, first_parent
+from shardd.git.repository import NEAR, Repository
 
 log = logging.getLogger("shardd.index")
 

@@ -17,12 +17,13 @@ from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.notes import NotesFacts
+from shardd.core.objects import first_parent
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
 from shardd.core.refs import NOTES, Change, Mover, OtherRef, family_at, family_of, space_ref
 from shardd.core.roles import Rights, Role
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Misuse, Unavailable
-from shardd.git.repository import NEAR, PLAIN_REFS, Repository, first_parent
+from shardd.git.repository import NEAR, PLAIN_REFS, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

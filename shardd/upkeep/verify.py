@@ -15,12 +15,12 @@ from pathlib import Path
 from shardd.core.event import Head
 from shardd.core.log_check import Journal, Verifier
 from shardd.core.names import is_id
-from shardd.core.objects import algorithm_of, commit_oid
+from shardd.core.objects import algorithm_of, commit_oid, first_parent
 from shardd.core.refs import JOURNAL, LOG
 from shardd.errors import Corrupt, Damaged, SharddError, Unavailable
 from shardd.files.duplicate_ids import SeenIds, Twice
 from shardd.git.program import Git
-from shardd.git.repository import Repository, first_parent
+from shardd.git.repository import Repository
 
 _LOOKS = 100
 """Attempts to see log and journal at one moment."""
