@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from shardd.core.policy import Accept
 from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.errors import SharddError, Unavailable
 from shardd.files.crash_points import Point
-from shardd.files.space_locks import locked
+from shardd.files.space_locks import PACKED_REFS, Lock, locked
 from shardd.git import program as storage_git
 from shardd.git import ref_locks
+from shardd.git import repository as storage_repository
 from shardd.git.kept_packs import KeptPacks
 from shardd.git.repository import Repository
 from shardd.upkeep.repo_checkup import examine_repo
@@ -574,6 +575,26 @@ def test_a_stuck_space_does_not_hold_up_another_through_those_who_want_both(repo
         assert both.ends().said == ["both"]
     os.close(wait)
     os.close(go)
+
+
+def test_a_deletion_that_stands_still_holds_up_no_other_for_long(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one waits with its locks held."""
+    intent = f"refs/intents/{OTHER}/alice/x"
+    with Repository(repo) as repository:
+        base = repository.read_ref(REF)
+        repository.move_refs([Change(intent, None, base)])
+
+    def at_once(folder: Path, names: list[str], *, patience: float) -> AbstractContextManager[list[Lock]]:
+        assert patience < 10
+        return locked(folder, names, patience=0)
+
+    monkeypatch.setattr(storage_repository, "locked", at_once)
+    with embedded(repo) as authority, locked(repo / "shardd" / "locks", [PACKED_REFS]):
+        with pytest.raises(Unavailable, match="stays taken"), authority.hold([OTHER]) as held:
+            held.move([Change(intent, base, None)], Accept(), "alice")
+        append(repo, drafts("alice"))
+    with embedded(repo) as authority, authority.hold([OTHER]) as held:
+        held.move([Change(intent, base, None)], Accept(), "alice")
 
 
 def _is_free(path: Path) -> bool:
