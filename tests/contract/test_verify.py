@@ -257,7 +257,7 @@ def test_log_and_journal_are_seen_at_one_moment(scene: Scene, monkeypatch: pytes
         looks.append(ref)
         if len(looks) == 2:
             with Repository(scene.path) as repository:
-                EmbeddedAuthority(repository, label="log", rights=FileAccess()).change(SPACE, Grant("alice"))
+                embedded_authority(repository, label="log", rights=FileAccess).change(SPACE, Grant("alice"))
             GitLog(scene.path, principal="alice").append(SPACE, "t", {"n": 9}, id="e9")
         return read(self, ref)
 
