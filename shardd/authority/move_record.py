@@ -23,6 +23,7 @@ import msgspec
 
 from shardd.core.names import is_id
 from shardd.core.refs import Change, LeaseRef, lease_ref, lock_of, space_ref
+from shardd.errors import Unavailable
 from shardd.files.durable import sync_directories
 from shardd.files.space_locks import Lock, locked
 
@@ -56,8 +57,12 @@ def noted(locks: Sequence[Lock], moves: Sequence[Change], *, whole: bool = False
     if whole:
         sync_directories({lock.path.parent for lock in locks})
     yield
-    for lock in locks:
-        lock.write(b"", durable=whole)
+    try:
+        for lock in locks:
+            lock.write(b"", durable=whole)
+    except Unavailable as error:
+        # All has moved and is on disk: a no would be untrue. Whoever takes the lock next finds that, and clears it.
+        log.warning("a record of what has moved stays until the next call: %s", error.message)
 
 
 def withdraw(locks: Sequence[Lock]) -> None:
