@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.commands.catalogue import server_grammar
+from shardd.commands.all_commands import server_grammar
 from shardd.commands.grammar import HelpAsked
 from shardd.errors import CLIENT_COMMANDS, HOST_COMMANDS, Misuse, Unavailable
 
