@@ -46,7 +46,15 @@ from shardd.core.event import (
     unix_seconds,
 )
 from shardd.core.names import is_id
-from shardd.core.objects import EMPTY_TREE, Commit, algorithm_of, build_commit, commit_oid, empty_tree_for, parse_commit
+from shardd.core.objects import (
+    EMPTY_TREE,
+    Commit,
+    algorithm_of,
+    build_commit,
+    commit_oid,
+    empty_tree_for,
+    parse_commit,
+)
 from shardd.errors import BadEvent
 
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)

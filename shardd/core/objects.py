@@ -14,6 +14,9 @@ from shardd.errors import BadEvent
 
 _IDENT = re.compile(rb"([^<>\n]*?) ?<([^<>\n]*)> (-?\d{1,19}) ([+-]\d{4})\Z")
 _SIGNATURES = (b"gpgsig", b"gpgsig-sha256")
+# Where git looks for a header: it sees no parent that stands after the author, and so no log before such a commit.
+_PLACES = {b"tree": 0, b"parent": 1, b"author": 2, b"committer": 3, **dict.fromkeys(_SIGNATURES, 4)}
+_FIRST_PARENT = re.compile(rb"(?:tree [^\n]*\n)?parent ([^\n]*)\n")
 
 # The hash of the empty tree, for each object format git knows.
 EMPTY_TREES = {
@@ -49,6 +52,7 @@ def parse_commit(raw: bytes) -> Commit:
     parents: list[str] = []
     signed = False
     in_signature = False
+    place = 0
     for line in head.split(b"\n"):
         if line.startswith(b" "):
             if not in_signature:
@@ -56,6 +60,9 @@ def parse_commit(raw: bytes) -> Commit:
             continue
         name, _, value = line.partition(b" ")
         in_signature = name in _SIGNATURES
+        if _PLACES.get(name, place) < place:
+            raise BadEvent("commit", f"the header {name.decode()!r} stands where git does not look for it")
+        place = _PLACES.get(name, place)
         if in_signature:
             signed = True
         elif name == b"parent":
@@ -84,6 +91,12 @@ def parse_commit(raw: bytes) -> Commit:
         signed=signed,
         message=_text(body),
     )
+
+
+def first_parent(raw: bytes) -> str | None:
+    """The first parent that a commit names, as parse_commit reads it; None for a root."""
+    match = _FIRST_PARENT.match(raw)
+    return None if match is None else match[1].decode("ascii", "replace")
 
 
 def build_commit(*, tree: str, parent: str | None, author: str, seconds: int, message: str) -> bytes:

@@ -18,11 +18,12 @@ from shardd.core.lease import Tenancy
 from shardd.core.limits import Limits
 from shardd.core.names import OURS, IntentRef, NotesRef, OtherRef, SpaceRef, classify, space_ref
 from shardd.core.notes import NotesFacts
+from shardd.core.objects import first_parent
 from shardd.core.policy import Candidate, Change, ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.roles import Rights, Role
 from shardd.errors import BadEvent, Misuse, Rejected, Unavailable
 from shardd.storage.index import EventIndex
-from shardd.storage.repository import NEAR, PLAIN_REFS, Repository, first_parent
+from shardd.storage.repository import NEAR, PLAIN_REFS, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 from shardd.core.codec import decode_genesis, skim
 from shardd.core.event import Head
 from shardd.core.names import space_ref
+from shardd.core.objects import first_parent
 from shardd.errors import BadEvent, Corrupt, Unavailable
 from shardd.storage import reading
 from shardd.storage.durable import writing
@@ -39,7 +40,7 @@ from shardd.storage.index_file import (
     stands_at,
     tail_rows,
 )
-from shardd.storage.repository import NEAR, Repository, first_parent
+from shardd.storage.repository import NEAR, Repository
 
 log = logging.getLogger("shardd.index")
 

@@ -7,9 +7,11 @@ from typing import Protocol
 
 from shardd.core.codec import decode_event, decode_genesis, read_event
 from shardd.core.event import Event, Head
+from shardd.core.objects import first_parent
 from shardd.errors import BadEvent, Corrupt
-from shardd.storage.repository import NEAR, Repository, first_parent
+from shardd.storage.repository import NEAR, Repository
 
+_MOST = 2**31 - 1  # commits that git can be asked for
 _CANDIDATES = 500  # commits that may name their number, looked at in one go
 
 
@@ -51,8 +53,8 @@ def _far_head(repository: Repository, space: str, oid: str, stand: Head | None) 
     bounds = [] if stand is None else [f"^{stand.oid}"]
     at, skip = stand, 0
     # Git finds the word at the beginning of any line; only where the codec reads it does it say the number.
-    listing = ["log", "--first-parent", "--format=%H", "--grep=^Seq: ", f"--max-count={_CANDIDATES}", oid, *bounds]
-    while found := repository.git.run(*listing, f"--skip={skip}").decode().split():
+    words = ("--first-parent", "--format=%H", "--basic-regexp", "--grep=^Seq:", oid, *bounds, "--")
+    while found := repository.git.run("log", f"--skip={skip}", f"--max-count={_CANDIDATES}", *words).decode().split():
         said = ((_named(repository.commit(each), each, space)[0], each) for each in found)
         at = next((Head(seq, each) for seq, each in said if seq is not None), at)
         if at != stand:
@@ -93,7 +95,7 @@ def events(repository: Repository, space: str, oid: str, *, after: int | None = 
         commits, _ = repository.chain(oid, None, at_most=missing)
         source: Iterator[tuple[str, bytes]] = iter(commits)
     else:
-        source = repository.git.commits(oid, newest=missing)
+        source = repository.git.commits(oid, newest=min(missing, _MOST))
     return (event for event in _decoded(source, space, head.seq - missing) if event.seq > after)
 
 

@@ -15,6 +15,7 @@ from dulwich.refs import DiskRefsContainer, Ref
 
 from shardd.core.limits import Limits, commit_too_large
 from shardd.core.names import SPACES, is_id, is_oid
+from shardd.core.objects import first_parent
 from shardd.errors import Corrupt, Unavailable
 from shardd.storage import reflocks
 from shardd.storage.aside import aside
@@ -313,14 +314,6 @@ def _half_moved(ref: str, why: Unavailable) -> Unavailable:
         f"the move was begun, and {ref} could not be moved yet: {why.message}",
         "look before you try again: the next call on the space brings it to its end",
     )
-
-
-def first_parent(raw: bytes) -> str | None:
-    """The first parent that a commit names; None for a root."""
-    start = raw.find(b"\nparent ", 0, 200)
-    if start < 0:
-        return None
-    return raw[start + 8 : raw.index(b"\n", start + 8)].decode("ascii", "replace")
 
 
 def hardened(limits: Limits, *, hooks: str) -> dict[str, str]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from shardd.core.event import Head
 from shardd.core.names import LEASES, SPACES, is_id
-from shardd.core.objects import algorithm_of, commit_oid
+from shardd.core.objects import algorithm_of, commit_oid, first_parent
 from shardd.core.verifying import Journal, Verifier
 from shardd.errors import Corrupt, Damaged, SharddError, Unavailable
 from shardd.storage.git import Git
-from shardd.storage.repository import Repository, first_parent
+from shardd.storage.repository import Repository
 from shardd.storage.seen import SeenIds, Twice
 
 _LOOKS = 100

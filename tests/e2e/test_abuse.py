@@ -53,6 +53,17 @@ def test_refs_of_ours_are_never_left_to_git(garden: Garden, alice: Actor) -> Non
     assert "alice" in alice.ssh(f"lease history {garden}")
 
 
+def test_a_parent_where_git_sees_none_does_not_drop_the_log(garden: Garden, alice: Actor) -> None:
+    alice.clone(garden)
+    alice.acquire(garden)
+    alice.event("one")
+    alice.push()
+    alice.raw_event("note: two\n", parents=[], headers=f"parent {alice.head()}\n")
+    assert alice.git("rev-list", "--count", "HEAD") == "1", "to git it is a root"
+    garden.refuses("not-linear", alice, "--force")
+    assert garden.subjects() == ["one"]
+
+
 def test_notes_are_commits(garden: Garden, alice: Actor) -> None:
     alice.clone(garden)
     blob = alice.git("hash-object", "-w", "--stdin", input=b"x")

@@ -162,3 +162,20 @@ def test_the_hook_takes_just_what_the_codec_takes(hook: ModuleType, message: str
     after = decode_event(completed, oid=commit_oid(completed), parent_seq=0)
     assert (after.type, after.subject, after.data, after.actor) == (event.type, event.subject, event.data, event.actor)
     assert hook.complete(once, "alice", NOW) == once
+
+
+ID = "Event-Id: e-1"
+
+
+@pytest.mark.parametrize("body", ["", '{\n"a":\n\n"Actor: alice"}\n\n'])
+def test_an_amend_by_another_changes_the_actor_in_the_trailers_alone(hook: ModuleType, body: str) -> None:
+    """The type of an event, and a line of its data, may look like a trailer."""
+    message = f"Actor: alice\n\n{body}{ID}\nActor: alice\nTime: 2026-06-15T10:00:00Z"
+    made = hook.reauthored(message, "bob", ("alice", message))
+    assert made == message.replace(f"{ID}\nActor: alice", f"{ID}\nActor: bob")
+    assert hook.reauthored("Event-Id: e-1", "bob", ("alice", "Event-Id: e-1")) == "Event-Id: e-1"
+
+
+def test_an_amend_of_what_is_no_event_is_refused_as_such(hook: ModuleType) -> None:
+    with pytest.raises(hook.BadError, match="subject"):
+        hook.reauthored("one\ntwo", "bob", ("alice", "one\ntwo"))
