@@ -193,7 +193,12 @@ class EmbeddedAuthority:
             KeptPacks(repository.path, [lock.name for lock in locks]) as kept,
         ):
             reached(Point.AFTER_LOCK)
-            yield Held(self, self._source, names, locks, kept)
+            try:
+                yield Held(self, self._source, names, locks, kept)
+            except BaseException:
+                if any(lock.read() for lock in locks):
+                    kept.leave()
+                raise
         if kept.wrote:
             gather(repository.path, repository.locks)
         reached(Point.BEFORE_ANSWER)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from shardd.core.names import LEASES, SPACES, IntentRef, LeaseRef, OtherRef, SpaceRef, classify, lease_ref
 from shardd.errors import SharddError, Unavailable
-from shardd.storage import aside, kept, reflocks
+from shardd.storage import aside, intents, kept, reflocks
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.clock import SystemTime, read
 from shardd.storage.doctor import OLD, Finding, leftovers
@@ -162,7 +162,7 @@ def _packs(repository: Repository, now: float) -> Iterator[Finding]:
             yield Finding("warning", str(folder), killed, "remove it", partial(aside.clear, folder))
     for keep, locks in kept.keeps(path):
         if _unlocked(repository, locks, keep.exists):
-            mend = partial(_unlocked, repository, locks, partial(kept.discard, keep))
+            mend = partial(_discard, repository, locks, keep)
             yield Finding("warning", str(keep), killed, "the next append removes it; or mend it here", mend)
     for keep in (path / "objects/pack").glob("pack-*.keep"):
         with contextlib.suppress(OSError):
@@ -176,6 +176,12 @@ def _packs(repository: Repository, now: float) -> Iterator[Finding]:
                 if now - pack.stat().st_mtime > OLD:
                     what = "has no index: it was never complete, or its index was lost"
                     yield Finding("warning", str(pack), what, f"git index-pack {pack}; remove it if that fails")
+
+
+def _discard(repository: Repository, locks: frozenset[str], keep: Path) -> None:
+    """What is in the pack may be what a killed push has yet to show: that is brought to its end first."""
+    with intents.settled(repository, {min(locks)}):
+        kept.discard(keep)
 
 
 def _unlocked(repository: Repository, locks: frozenset[str], act: Callable[[], object]) -> bool:

@@ -12,6 +12,7 @@ is dropped: nobody was told that it had.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from shardd.storage.locks import Lock, lock_of, locked
 
 if TYPE_CHECKING:
     from shardd.storage.repository import Repository
+
+
+log = logging.getLogger("shardd.push")
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -54,6 +58,12 @@ def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = Fals
     yield
     for lock in locks:
         lock.write(b"", durable=whole)
+
+
+def withdraw(locks: Sequence[Lock]) -> None:
+    """Of what these locks say was to move, nothing has, and nothing is to."""
+    for lock in locks:
+        lock.write(b"", durable=True)
 
 
 @contextmanager
@@ -104,10 +114,19 @@ def unfinished(repository: Repository, name: str) -> list[RefMove]:
 
 
 def _left(repository: Repository, intent: Intent) -> list[RefMove]:
-    """The moves that are still to be made; none where none was made."""
+    """The moves that are still to be made; none where none was made.
+
+    One that others have moved elsewhere does not count: it is what refused this move, and not a part of it. Nor is made
+    what some git has cleaned away in the meantime: that would stop its space for ever.
+    """
     at = {move: repository.read_ref(move.ref) for move in intent.moves}
+    if all(oid != move.new for move, oid in at.items()):
+        return []
     left = [move for move, oid in at.items() if oid == move.old]
-    return left if len(left) < len(at) else []
+    gone = [move for move in left if move.new is not None and not repository.has(move.new)]
+    for move in gone:
+        log.error("a push into %s was cut off, and what it began cannot be finished: %s", repository.path, move)
+    return [move for move in left if move not in gone]
 
 
 def _read(lock: Lock) -> Intent | None:

@@ -40,6 +40,7 @@ PACKS = "@packs"
 
 _MANY = 16  # packs of one level become one pack of the next
 _LEVELS = 3  # and then no more: git's own repacking does better with what is large
+_LARGEST = 1 << 20  # bytes of a pack that is made one with others: all of them are in memory then
 
 
 class KeptPacks:
@@ -52,6 +53,10 @@ class KeptPacks:
         self._keeps: list[Path] = []
         self.wrote = False
 
+    def leave(self) -> None:
+        """The move was begun, and is not over: the next holder of the locks ends it first, and these keeps then."""
+        self._keeps.clear()
+
     def __enter__(self) -> KeptPacks:
         return self
 
@@ -59,7 +64,7 @@ class KeptPacks:
         """The refs have moved, or will not: either way a git that cleans up may judge for itself now."""
         while self._keeps:
             with suppress(OSError):  # the next holder of the lock removes it
-                self._keeps.pop().unlink()
+                discard(self._keeps.pop())
 
     def write(self, raws: Iterable[bytes]) -> None:
         """Store commits in a pack of their own, on disk when this returns."""
@@ -123,13 +128,17 @@ def keeps(path: Path) -> list[tuple[Path, frozenset[str]]]:
     for keep in (folder / name for name in listing(folder) if name.endswith(".keep")):
         with suppress(FileNotFoundError):
             words = keep.read_text(errors="replace").split()
-            if words[:1] == ["shardd"] and words[2:] and all(is_id(word.removeprefix("@")) for word in words[2:]):
+            if words[:1] == ["shardd"] and words[2:] and all(map(_is_lock, words[2:])):
                 found.append((keep, frozenset(words[2:])))
     return found
 
 
+def _is_lock(name: str) -> bool:
+    return is_id(name.removeprefix("@notes-").removeprefix("@"))
+
+
 def discard(keep: Path) -> None:
-    """Put away what a killed process left: the keep, and the pack as well if it is not complete."""
+    """Put away the keep, and the pack as well if it is not complete: its maker was killed, or the disk was full."""
     if not keep.with_suffix(".idx").exists():
         for part in keep.parent.glob(f"{keep.stem}.*"):
             if part != keep:
@@ -167,7 +176,20 @@ def _small(folder: Path) -> list[Path]:
     names = listing(folder)
     levels: dict[str, list[Path]] = {}
     for name in names:
-        # Not what is in flight: its keep goes once its ref has moved.
         if name.startswith(OURS) and name.endswith(".idx") and f"{name[:-4]}.keep" not in names:
             levels.setdefault(name[len(OURS)], []).append(folder / name)
-    return next((levels[f"{at:x}"] for at in range(_LEVELS) if len(levels.get(f"{at:x}", ())) >= _MANY), [])
+    for at in range(_LEVELS):
+        found = levels.get(f"{at:x}", [])
+        if len(found) >= _MANY and len(found := list(filter(_may_be_gathered, found))) >= _MANY:
+            return found
+    return []
+
+
+def _may_be_gathered(index: Path) -> bool:
+    """Not what is large, and not what is in flight: its keep goes once its ref has moved.
+
+    A look at the folder may show an index and not the keep that was there before it; one at the keep itself does not.
+    """
+    with suppress(FileNotFoundError):
+        return index.with_suffix(".pack").stat().st_size <= _LARGEST and not index.with_suffix(".keep").exists()
+    return False

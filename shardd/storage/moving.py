@@ -59,6 +59,7 @@ def carry_out(
             if all(repository.read_ref(move.ref) == move.old for move in moving):
                 for step, record in before:
                     store.save(record, step.mark)
+                intents.withdraw(locks)
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from dulwich.object_store import DiskObjectStore
 from dulwich.pack import PackFileDisappeared
 
-from shardd.core.codec import decode_event
+from shardd.core.codec import decode_event, genesis
 from shardd.core.event import Draft, Event, Head
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant
@@ -32,6 +33,7 @@ from shardd.storage.facts import Pusher
 from shardd.storage.git import RefMove
 from shardd.storage.gitlog import GitLog
 from shardd.storage.importing import import_events
+from shardd.storage.kept import KeptPacks
 from shardd.storage.locks import locked
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point
@@ -297,6 +299,26 @@ def test_a_killed_append_leaves_no_other_file(repo: Path) -> None:
     assert left == {".keep", ".pack", ".idx"}
 
 
+def test_a_refused_write_leaves_no_half_of_a_pack(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk each further try would take what is left of it."""
+    before = set(repo.glob("objects/pack/*"))
+
+    def full(path: Path, data: bytes, **_: object) -> None:
+        path.write_bytes(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kept, "write_new", full)
+    with pytest.raises(Unavailable, match="No space left"):
+        one_event(repo)
+    assert set(repo.glob("objects/pack/*")) == before
+
+
+def test_the_keep_of_anybody_who_may_push_is_known(repo: Path) -> None:
+    with KeptPacks(repo, [f"@notes-{'p' * 63}", "@refs"]) as its:
+        its.write([genesis("other")])
+        assert [locks for _, locks in kept.keeps(repo)] == [frozenset({f"@notes-{'p' * 63}", "@refs"})]
+
+
 def test_a_folder_aside_is_nobodys_once_its_maker_is_gone(tmp_path: Path) -> None:
     with aside.aside(tmp_path) as mine, aside.aside(tmp_path) as other:
         assert mine.is_dir() and other.is_dir()
@@ -363,6 +385,29 @@ def test_packs_are_gathered_by_one_at_a_time_and_nobody_waits(repo: Path) -> Non
     one_event(repo)
     assert len(list(repo.glob("objects/pack/*.pack"))) < 16
     fsck(repo)
+
+
+def test_large_packs_are_not_gathered(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gathers has them all in memory."""
+    monkeypatch.setattr(kept, "_LARGEST", 100)
+    for _ in range(20):
+        one_event(repo)
+    assert len(list(repo.glob("objects/pack/*.pack"))) > 20
+
+
+def test_a_pack_whose_keep_a_look_at_the_folder_has_missed_is_not_gathered(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows a name that was added while it went on, and not one that was there earlier."""
+    with KeptPacks(repo, ["other"]) as its:
+        its.write([genesis("other")])
+        (keep,) = repo.glob("objects/pack/*.keep")
+        looked = kept.listing
+        monkeypatch.setattr(kept, "listing", lambda folder: looked(folder) - {keep.name})
+        for _ in range(20):
+            one_event(repo)
+        assert keep.with_suffix(".idx").exists()
+        assert len(list(repo.glob("objects/pack/*.pack"))) < 16
 
 
 def test_packs_that_do_not_read_are_not_gathered(repo: Path) -> None:

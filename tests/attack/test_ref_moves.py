@@ -23,11 +23,13 @@ from shardd.storage import git as storage_git
 from shardd.storage import reflocks
 from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
+from shardd.storage.checkup import examine_repo
 from shardd.storage.facts import Pusher
 from shardd.storage.git import RefMove
 from shardd.storage.kept import KeptPacks
 from shardd.storage.locks import locked
 from shardd.storage.receive import Receiver
+from shardd.storage.repository import Repository
 from shardd.storage.seams import Point
 from tests.attack import slow_git
 from tests.attack.children import Child
@@ -267,10 +269,9 @@ def test_a_push_to_two_spaces_that_landed_in_part_is_finished(
     assert (seq(repo), seq(repo, OTHER)) == (1, 1)
 
 
-@pytest.mark.parametrize("first", [SPACE, OTHER])
-def test_a_push_to_two_spaces_that_was_killed_in_part_is_finished_by_whoever_comes_next(
-    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
-) -> None:
+def killed_in_part(repo: Path, bin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push to two spaces of which the first one has moved."""
+
     def job(say: Callable[[object], None]) -> None:
         with embedded(repo) as authority:
             push_to_both(authority)
@@ -278,14 +279,95 @@ def test_a_push_to_two_spaces_that_was_killed_in_part_is_finished_by_whoever_com
 
     with monkeypatch.context() as patched:
         dying = slow_git.KILLED_BETWEEN.format(then="os.kill(os.getppid(), signal.SIGKILL)")
-        slow_git.install(tmp_path / "bin", patched, at_commit=dying)
+        slow_git.install(bin, patched, at_commit=dying)
         assert Child(job).ends(group=True).said == []
+    drafts("alice", 2)  # passes over the ids that the child has used
     assert (seq(repo), seq(repo, OTHER)) == (1, 0)
+
+
+@pytest.mark.parametrize("first", [SPACE, OTHER])
+def test_a_push_to_two_spaces_that_was_killed_in_part_is_finished_by_whoever_comes_next(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    killed_in_part(repo, tmp_path / "bin", monkeypatch)
     with embedded(repo) as authority, authority.hold([first]):
         pass
     assert (seq(repo), seq(repo, OTHER)) == (1, 1)
     assert lock_files(repo) == []
     assert [path.read_bytes() for path in (repo / "shardd" / "locks").iterdir()] == [b""] * 3
+
+
+def clean_up(path: Path) -> None:
+    """As a `git gc` that an operator runs, with nothing spared."""
+    for command in (["repack", "-a", "-d", "-q"], ["prune", "--expire=now"]):
+        subprocess.run(["git", *command], cwd=path, check=True)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_push_has_yet_to_show_outlives_a_git_that_cleans_up(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One space has moved, and another git holds the ref of the second one: the one that is about to clean up."""
+    held = repo / f"{space_ref(OTHER)}.lock"
+    with monkeypatch.context() as patched, embedded(repo) as authority:
+        hold_it = f"os.chmod({str(held)!r}, 0o644)"
+        slow_git.install(tmp_path / "bin", patched, at_commit=slow_git.KILLED_BETWEEN.format(then=hold_it))
+        with pytest.raises(Unavailable, match="was begun"):
+            push_to_both(authority)
+    assert (seq(repo), seq(repo, OTHER)) == (1, 0)
+    clean_up(repo)
+    held.unlink()
+    append(repo, drafts("alice"))
+    assert (seq(repo), seq(repo, OTHER)) == (2, 1)
+    assert not list(repo.glob("objects/pack/*.keep"))
+    fsck(repo)
+
+
+def test_the_doctor_finishes_a_push_before_it_lets_go_of_its_pack(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_in_part(repo, tmp_path / "bin", monkeypatch)
+    with embedded(repo) as authority:
+        for found in list(examine_repo(authority, hooks="refused")):
+            if found.where.endswith(".keep") and found.mend:
+                found.mend()
+    assert not list(repo.glob("objects/pack/*.keep"))
+    clean_up(repo)
+    append(repo, drafts("alice"))
+    assert (seq(repo), seq(repo, OTHER)) == (2, 1)
+    fsck(repo)
+
+
+def test_a_push_that_cannot_be_finished_blocks_no_space(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_in_part(repo, tmp_path / "bin", monkeypatch)
+    for keep in repo.glob("objects/pack/*.keep"):
+        keep.unlink()
+    clean_up(repo)
+    for space in (SPACE, OTHER):
+        with embedded(repo) as authority:
+            append_drafts(authority, space, drafts("alice"), Pusher("alice"))
+    assert (seq(repo), seq(repo, OTHER)) == (2, 1)
+    fsck(repo)
+
+
+def test_a_refused_move_is_not_made_by_the_next_holder_of_the_locks(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody without our locks has moved one of the refs: that is why it was refused, and no part of it."""
+    with Repository(repo) as repository:
+        base = repository.read_ref(REF)
+    with embedded(repo) as authority:
+        elsewhere = commits(authority.existing(OTHER), "bob", epoch=1)
+        store(repo, [commit.raw for commit in elsewhere])
+    by_hand = ["git", "--git-dir", str(repo), "update-ref", space_ref(OTHER), elsewhere[-1].oid]
+    with monkeypatch.context() as patched, embedded(repo) as authority:
+        slow_git.install(tmp_path / "bin", patched, at_start=f"subprocess.run({by_hand!r}, check=True)")
+        with pytest.raises(Unavailable):
+            push_to_both(authority)
+    with embedded(repo) as authority, authority.hold([SPACE]), Repository(repo) as repository:
+        assert repository.read_ref(REF) == base
 
 
 @pytest.mark.parametrize("point", [Point.BEFORE_MOVE, Point.AFTER_MOVE])
