@@ -13,16 +13,38 @@ from typing import Protocol
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.journal import Entry
+from shardd.core.lease import Transition
 from shardd.core.limits import Limits
-from shardd.core.policy import Candidate
+from shardd.core.policy import Candidate, Decision
 from shardd.core.roles import Access, Grant, Rights
-from shardd.storage.authority import Authority, EmbeddedAuthority
+from shardd.storage.authority import Changed, EmbeddedAuthority
 from shardd.storage.clock import TimeSource
 from shardd.storage.memory_authority import MemoryAuthority
 from shardd.storage.repository import Repository, create_bare
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))
+
+
+class Authority(Protocol):
+    """What every implementation does, each call atomic; held to it by tests/contract/test_authority.py."""
+
+    def change(self, space: str, transition: Transition) -> Changed:
+        """Apply a lease transition; Rejected if it may not be, or if nobody created the space."""
+        ...
+
+    def append(
+        self, space: str, expected: Head, commits: Sequence[Candidate], *, principal: str, epoch: int | None
+    ) -> Decision:
+        """Move the head from `expected` over `commits`, oldest first, if the rules of a push accept it of `principal`.
+
+        Rejected if nobody created the space; Misuse without commits
+        """
+        ...
+
+    def head(self, space: str) -> Head | None:
+        """Where the space stands; None if it does not exist."""
+        ...
 
 
 class Kept(Authority, Protocol):

@@ -1,6 +1,6 @@
 """The authority: the one component that checks lease and epoch and moves heads.
 
-`Authority` is the whole interface. What it guarantees, by every way in and when any process is killed at any point:
+What it guarantees, by every way in and when any process is killed at any point:
 once `change` has answered "epoch N, head H", no event of an earlier epoch is appended any more, and the head stays H
 until the holder of N moves it; once `append` has accepted, the events are durable and every later reader sees them.
 
@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
@@ -66,27 +65,6 @@ class Changed:
     @classmethod
     def of(cls, outcome: Outcome, head: Head) -> Changed:
         return cls(outcome.after.epoch, head, outcome.after.lease, outcome.waiting)
-
-
-class Authority(Protocol):
-    """What every implementation does, each call atomic. tests/contract/test_authority.py is its contract."""
-
-    def change(self, space: str, transition: Transition) -> Changed:
-        """Apply a lease transition; Rejected if it may not be, or if nobody created the space."""
-        ...
-
-    def append(
-        self, space: str, expected: Head, commits: Sequence[Candidate], *, principal: str, epoch: int | None
-    ) -> Decision:
-        """Move the head from `expected` over `commits`, oldest first, if the rules of a push accept it of `principal`.
-
-        Rejected if nobody created the space; Misuse without commits
-        """
-        ...
-
-    def head(self, space: str) -> Head | None:
-        """Where the space stands; None if it does not exist."""
-        ...
 
 
 class EmbeddedAuthority:
