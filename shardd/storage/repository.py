@@ -33,6 +33,9 @@ STATE = "shardd"
 PLAIN_REFS = "shardd.plainRefs"
 """The setting, perhaps repeated, of patterns of refs that a repo leaves to git."""
 
+_PATIENCE = 5.0
+"""Seconds to wait for another deletion, as git waits for a lock: the spaces of this one are held meanwhile."""
+
 _TRIES = 3  # to move refs, where git was killed at it
 
 NEAR = 64
@@ -193,7 +196,7 @@ class Repository:
             deleting = any(move.new is None for move in moves)
             if deleting and locks:
                 # A deletion locks packed-refs, of which there is one for all spaces. Taken last, and for this alone.
-                locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS]))]
+                locks = [*locks, *stack.enter_context(locked(self.locks, [PACKED_REFS], patience=_PATIENCE))]
             refs = [*(verified or {}), *(move.ref for move in moves)]
             lock_files = reflocks.names(refs, head=self.read_ref("HEAD"), deleting=deleting)
             if locks:

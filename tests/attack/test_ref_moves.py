@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -21,13 +21,14 @@ from shardd.core.wire import FLUSH, packet
 from shardd.errors import SharddError, Unavailable
 from shardd.storage import git as storage_git
 from shardd.storage import reflocks
+from shardd.storage import repository as storage_repository
 from shardd.storage.appending import append_drafts
 from shardd.storage.authority import EmbeddedAuthority
 from shardd.storage.checkup import examine_repo
 from shardd.storage.facts import Pusher
 from shardd.storage.git import RefMove
 from shardd.storage.kept import KeptPacks
-from shardd.storage.locks import locked
+from shardd.storage.locks import PACKED_REFS, Lock, locked
 from shardd.storage.receive import Receiver
 from shardd.storage.repository import Repository
 from shardd.storage.seams import Point
@@ -575,6 +576,26 @@ def test_a_stuck_space_does_not_hold_up_another_through_those_who_want_both(repo
         assert both.ends().said == ["both"]
     os.close(wait)
     os.close(go)
+
+
+def test_a_deletion_that_stands_still_holds_up_no_other_for_long(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one waits with its locks held."""
+    intent = f"refs/intents/{OTHER}/alice/x"
+    with Repository(repo) as repository:
+        base = repository.read_ref(REF)
+        repository.move_refs([RefMove(intent, None, base)])
+
+    def at_once(folder: Path, names: list[str], *, patience: float) -> AbstractContextManager[list[Lock]]:
+        assert patience < 10
+        return locked(folder, names, patience=0)
+
+    monkeypatch.setattr(storage_repository, "locked", at_once)
+    with embedded(repo) as authority, locked(repo / "shardd" / "locks", [PACKED_REFS]):
+        with pytest.raises(Unavailable, match="stays taken"), authority.hold([OTHER]) as held:
+            held.move([RefMove(intent, base, None)], Accept(), "alice")
+        append(repo, drafts("alice"))
+    with embedded(repo) as authority, authority.hold([OTHER]) as held:
+        held.move([RefMove(intent, base, None)], Accept(), "alice")
 
 
 def _is_free(path: Path) -> bool:
