@@ -73,7 +73,7 @@ def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
     spaces = [ref for ref in listed if isinstance(classify(ref), SpaceRef)]
     for ref in listed:
         where = f"{ref} in {repository.path}"
-        remove = f"git -C {repository.path} update-ref -d {ref}"
+        remove = f"git -C {repository.path} update-ref --no-deref -d {ref}"
         found = classify(ref)
         raw = repository.read_ref(ref)
         if raw is not None and raw.startswith("ref: "):

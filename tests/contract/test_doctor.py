@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -218,6 +220,15 @@ def test_damage_is_found_and_what_is_safe_is_mended(
     assert bool(left) is not fixable
     if fixable:
         assert status == 0
+
+
+def test_the_remedy_for_a_symbolic_ref_spares_what_it_points_at(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = git(root, "for-each-ref")
+    git(root, "symbolic-ref", "refs/heads/spaces/alias", "refs/heads/spaces/whynot")
+    _, (found,) = doctor(root, capsys)
+    subprocess.run(shlex.split(str(found["remedy"])), check=True)
+    assert git(root, "for-each-ref") == before
+    assert doctor(root, capsys) == (0, [])
 
 
 def test_what_is_young_may_be_somebodys(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
