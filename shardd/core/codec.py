@@ -248,7 +248,7 @@ def _read_accepted(raw: bytes, oid: str, parent_seq: int) -> Written:
         raise BadEvent(
             "tree",
             "an event has no files",
-            "commit on a space with `git commit --allow-empty`, with nothing staged",
+            "take them out: `git rm -rq --cached .`, then `git commit --amend --allow-empty`",
         )
     subject_line, body, trailers = _split(commit.message)
     kind, colon, about = subject_line.partition(": ")

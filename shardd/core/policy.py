@@ -321,7 +321,7 @@ def _events(
             raise Rejected(
                 "duplicate-event",
                 f"commit {short}: the event {event.id} is already in {label}, at seq {earlier.seq}, {earlier.oid[:12]}",
-                "drop it with `git rebase`; it was appended before",
+                f"it was appended before; drop it: `git rebase --onto {short}~1 {short}`",
             )
         _check_epochs(event, each, epoch, short, label, fenced=fenced)
         _check_actor(written, each, principal, short)

@@ -86,7 +86,7 @@ def test_a_file_in_the_tree(garden: Garden, alice: Actor) -> None:
     (alice.cwd / "Home.md").write_text("hello\n")
     alice.git("add", "Home.md")
     alice.event("two")
-    garden.refuses("bad-event", alice, says=["tree: an event has no files", "git commit --allow-empty"])
+    garden.refuses("bad-event", alice, says=["tree: an event has no files", "git commit --amend --allow-empty"])
     alice.event("three")
     garden.refuses("bad-event", alice, says=["tree: an event has no files"])
     alice.git("rm", "--quiet", "Home.md")
