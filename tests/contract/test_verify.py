@@ -248,6 +248,35 @@ def test_a_log_that_was_rewound_lacks_the_heads_of_the_journal(scene: Scene) -> 
     assert "this log ends before" in found.detail
 
 
+def test_log_and_journal_are_seen_at_one_moment(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch begins, and an event of it comes, after the one was looked at and before the other is."""
+    read = Repository.read_ref
+    looks: list[str] = []
+
+    def read_ref(self: Repository, ref: str) -> str | None:
+        looks.append(ref)
+        if len(looks) == 2:
+            with Repository(scene.path) as repository:
+                EmbeddedAuthority(repository, label="log", rights=FileAccess()).change(SPACE, Grant("alice"))
+            GitLog(scene.path, principal="alice").append(SPACE, "t", {"n": 9}, id="e9")
+        return read(self, ref)
+
+    monkeypatch.setattr(Repository, "read_ref", read_ref)
+    report = scene.report()
+    assert set(looks[:2]) == {space_ref(SPACE), lease_ref(SPACE)}
+    assert (report.broken, report.events, report.epochs) == (None, 9, 4)
+
+
+def test_a_copy_whose_journal_has_gone_on_is_behind_and_not_broken(scene: Scene, tmp_path: Path) -> None:
+    """One `git fetch` may read the log before the other."""
+    copy = Scene(tmp_path / "copy.git")
+    subprocess.run(["git", "clone", "--quiet", "--mirror", str(scene.path), str(copy.path)], check=True)
+    copy.git("update-ref", space_ref(SPACE), f"spaces/{SPACE}~5")
+    report = copy.report()
+    assert report.behind
+    assert report.events == 3
+
+
 def test_a_tenure_that_resumed_from_another_history_is_seen(scene: Scene) -> None:
     """The whole log is written anew, each commit in order; only the journal remembers what was there."""
     raws = scene.raws()
