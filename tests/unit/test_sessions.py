@@ -1,4 +1,4 @@
-"""A session is held by the service that began it, and by nothing else: its connection may be gone before its end."""
+"""What a session of the server stands on: who holds it, and when the end of what a client sends is one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import asyncio
 import gc
 from typing import Any, cast
 
+import pytest
+
 from shardd.service.admission import Admission
+from shardd.service.channel import Process
 from shardd.service.session import Service, Session
+from shardd.service.streams import ClientInput
 from shardd.storage.settings import Settings
 
 
@@ -45,3 +49,34 @@ def test_a_session_is_not_collected_while_it_runs() -> None:
         assert ended == ["ended", "ended"]
 
     asyncio.run(serve())
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_end_of_a_stream_counts_only_from_a_client_that_is_still_there(leaves: bool) -> None:
+    """Who gives up sends an end, and then closes: the end alone may have been read so far."""
+    asked: list[bytes] = []
+
+    class Client:
+        stdin = channel = property(lambda self: self)
+
+        async def read(self, most: int) -> bytes:
+            return b""
+
+        async def _make_request(self, name: bytes) -> bool:
+            asked.append(name)
+            return False
+
+        def is_closing(self) -> bool:
+            return leaves and bool(asked)
+
+    async def read() -> int:
+        loop = asyncio.get_running_loop()
+        stream = ClientInput(cast(Process, Client()), loop, asyncio.Event())
+        return await asyncio.to_thread(stream.readinto, bytearray(10))
+
+    if leaves:
+        with pytest.raises(BrokenPipeError):
+            asyncio.run(read())
+    else:
+        assert asyncio.run(read()) == 0
+    assert len(asked) == 1
