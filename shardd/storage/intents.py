@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shardd.core.names import LeaseRef, classify, is_id, lease_ref, space_ref
+from shardd.errors import Unavailable
 from shardd.storage.durable import sync_directories
 from shardd.storage.git import RefMove
 from shardd.storage.locks import Lock, lock_of, locked
@@ -56,8 +57,12 @@ def noted(locks: Sequence[Lock], moves: Sequence[RefMove], *, whole: bool = Fals
     if whole:
         sync_directories({lock.path.parent for lock in locks})
     yield
-    for lock in locks:
-        lock.write(b"", durable=whole)
+    try:
+        for lock in locks:
+            lock.write(b"", durable=whole)
+    except Unavailable as error:
+        # All has moved and is on disk: a no would be untrue. Whoever takes the lock next finds that, and clears it.
+        log.warning("a record of what has moved stays until the next call: %s", error.message)
 
 
 def withdraw(locks: Sequence[Lock]) -> None:

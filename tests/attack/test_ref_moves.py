@@ -238,6 +238,29 @@ def test_an_event_that_landed_is_not_refused(repo: Path, tmp_path: Path, monkeyp
     assert seq(repo) == 1
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_what_has_moved_is_not_refused_where_its_record_cannot_be_cleared(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, both: bool
+) -> None:
+    write = Lock.write
+
+    def fails(self: Lock, content: bytes, *, durable: bool = False) -> None:
+        if not content:
+            raise Unavailable("the disk fails")
+        write(self, content, durable=durable)
+
+    events = drafts("alice")
+    with monkeypatch.context() as patch, embedded(repo) as authority:
+        patch.setattr(Lock, "write", fails)
+        if both:
+            push_to_both(authority)
+        else:
+            append(repo, events)
+    assert seq(repo) == 1
+    with embedded(repo) as authority, authority.hold([SPACE]):
+        assert (repo / "shardd" / "locks" / SPACE).read_bytes() == b""
+
+
 def test_a_lease_that_was_taken_is_not_refused(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_git.install(tmp_path / "bin", monkeypatch, at_end=slow_git.KILLED_AFTER)
     with embedded(repo) as authority:
