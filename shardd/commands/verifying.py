@@ -69,8 +69,8 @@ def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]
         )
     if behind:
         raise Unavailable(
-            "a log is behind the journal of its leases",
-            "run `git fetch`, and verify again; if it stays so, events were lost",
+            "a log and the journal of its leases are not of one moment",
+            "run `git fetch`, and verify again; if it stays so, something was lost",
         )
 
 

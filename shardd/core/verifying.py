@@ -11,8 +11,8 @@
     epoch             a Lease-Epoch that goes back, or that is not the one in force there, or that nobody held
     journal           a commit of the journal that is not linear, not in the authority's form, or whose epoch goes back
     resumed-at        a tenure that resumes from a head that this log does not have
-    behind            … in a copy, where that head is further on: git reads log and journal one after the other, and the
-                      log may have moved on between. Fetching again settles whether events were lost
+    behind            in a copy, where log or journal ends before what the other names: git fetches one after the other,
+                      and both may have moved on between. Fetching again settles whether anything was lost
     signature         a signature that does not fit the commit (storage/verify.py)
 
 An event's epoch is that of the last tenure that resumed at, or before, its parent. Where the journal is not at hand,
@@ -168,6 +168,8 @@ class Verifier:
             raise self._damaged("epoch", oid, f"epoch {epoch} after epoch {self._epoch}")
         if self._journal is not None:
             tenure = None if self._tenure is None else self._tenure.tenure
+            if self._copy and self._journal.next is None and epoch > (tenure.epoch if tenure else 0):
+                raise self._damaged("behind", oid, f"says epoch {epoch}, and this journal ends before")
             if tenure is None or tenure.epoch != epoch:
                 inforce = "none" if tenure is None else f"epoch {tenure.epoch}"
                 raise self._damaged("epoch", oid, f"says epoch {epoch}; by the journal {inforce} was in force here")

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def behind(self) -> bool:
-        """Nothing is wrong but that the journal, in a copy, has gone on."""
+        """Nothing is wrong but that, in a copy, log or journal has gone on."""
         return self.broken is not None and self.broken.rule == "behind"
 
 

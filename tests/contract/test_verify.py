@@ -277,6 +277,23 @@ def test_a_copy_whose_journal_has_gone_on_is_behind_and_not_broken(scene: Scene,
     assert report.events == 3
 
 
+def test_a_copy_whose_log_has_gone_on_is_behind_and_not_broken(scene: Scene, tmp_path: Path) -> None:
+    """Or it read the journal before, or has not fetched that again at all."""
+    copy = Scene(tmp_path / "copy.git")
+    subprocess.run(["git", "clone", "--quiet", "--mirror", str(scene.path), str(copy.path)], check=True)
+    whole = copy.report()
+    assert whole.broken is None
+    copy.git("update-ref", lease_ref(SPACE), f"{lease_ref(SPACE)}~1")
+    report = copy.report()
+    assert report.behind
+    assert 0 < report.events < whole.events
+    # The same where log and journal are written is no matter of moments.
+    scene.git("update-ref", lease_ref(SPACE), f"{lease_ref(SPACE)}~1")
+    found = scene.report().broken
+    assert found is not None
+    assert found.rule == "epoch"
+
+
 def test_a_tenure_that_resumed_from_another_history_is_seen(scene: Scene) -> None:
     """The whole log is written anew, each commit in order; only the journal remembers what was there."""
     raws = scene.raws()
