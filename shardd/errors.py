@@ -15,12 +15,19 @@ commands as `shardd …` in backquotes; `seen_from` rewrites them for whoever re
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shardd.core.event import Head
+
+
+# Those that the server takes from nobody over ssh, and those that are for the user's side alone.
+HOST_COMMANDS = frozenset({"serve", "backup", "restore", "doctor"})
+CLIENT_COMMANDS = frozenset({"setup", "init", "help", "demo"})
+_COMMAND = re.compile("`shardd (?P<command>[a-z-]+)(?P<rest>[^`]*)`")
 
 
 class SharddError(Exception):
@@ -38,8 +45,18 @@ class SharddError(Exception):
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
     def seen_from(self, reach: str) -> str:
-        """The remedy, with `shardd …` replaced by the command prefix that works for this reader."""
-        return self.remedy.replace("`shardd ", f"`{reach} ")
+        """The remedy, with `shardd …` replaced by the command prefix that works for this reader.
+
+        A command that works in one place only is left as it is, with the place.
+        """
+
+        def called(found: re.Match[str]) -> str:
+            command, rest = found["command"], found["rest"]
+            if command in HOST_COMMANDS and reach.startswith("ssh"):
+                return f"`shardd {command}{rest}` on the server's host"
+            return f"`{'shardd' if command in CLIENT_COMMANDS else reach} {command}{rest}`"
+
+        return _COMMAND.sub(called, self.remedy)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions rebuild from `args` by default, which drops every field but the message.
