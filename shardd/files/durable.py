@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,9 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"{place} cannot be written: {error.strerror or error}", "run `shardd doctor`") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room on that disk, and try again" if full else "run `shardd doctor`"
+        raise Unavailable(f"{place} cannot be written: {error.strerror or error}", remedy) from None
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | None = None) -> None:
