@@ -22,7 +22,7 @@ from shardd.authority.facts import Options, Pusher, Standing, Terms, append_fact
 from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Kept, Ledger, Stage, Transaction
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
-from shardd.core.event import MAX_SEQ, Head
+from shardd.core.event import MAX_SEQ, Event, Head
 from shardd.core.journal import Entry, encode_entry, entry_at, entry_of
 from shardd.core.lease import OneShot, Outcome, Restored, Transition, change, observe
 from shardd.core.limits import Limits
@@ -73,6 +73,14 @@ class Authority(Generic[L_co]):
     def head(self, space: str) -> Head | None:
         """Where the space stands; None if it does not exist."""
         return self.ledger.head(check_space(space))
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), up to the head at the time of the call."""
+        return self.ledger.events(check_space(space), after)
+
+    def spaces(self) -> Sequence[str]:
+        """All that exist, by name."""
+        return self.ledger.spaces()
 
     def existing(self, space: str) -> Head:
         """Like head, but Rejected where there is none."""

@@ -29,7 +29,7 @@ from shardd.authority.lease_store import LeaseStore, Record
 from shardd.authority.ledger import Commits, Effect, Effects, Growth, Kept
 from shardd.authority.moved import Moved
 from shardd.authority.moving import Step, carry_out
-from shardd.core.event import Head
+from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.journal import entry_at
 from shardd.core.objects import commit_oid
@@ -38,6 +38,7 @@ from shardd.core.tenancy import Tenancy
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
 from shardd.files.space_locks import HEAD, Lock
+from shardd.git import log_reader
 from shardd.git.kept_packs import KeptPacks, gather
 from shardd.git.pack_writer import PackWriter
 from shardd.git.repository import Repository
@@ -56,6 +57,10 @@ class EmbeddedLedger:
     def head(self, space: str) -> Head | None:
         oid = self.repository.read_ref(space_ref(space))
         return None if oid is None else self.index.head(self.repository, space, oid)
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        oid = self.repository.read_ref(space_ref(space))
+        return iter(()) if oid is None else log_reader.events(self.repository, space, oid, after=after)
 
     def kept(self, space: str) -> Kept:
         stored, mark = self.leases.look(space)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from shardd.authority.moved import Moved
-from shardd.core.event import Head
+from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change
@@ -134,6 +134,14 @@ class Ledger(Protocol):
     def head(self, space: str) -> Head | None: ...
 
     def kept(self, space: str) -> Kept: ...
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
+
+        An unknown space has none; Corrupt where one does not read. Every read of a log comes through here: a ledger
+        that is elsewhere is caught up first.
+        """
+        ...
 
     def spaces(self) -> Sequence[str]:
         """All that exist, by name."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from shardd.authority.lease_clock import Mark, SystemTime, TimeSource, read
 from shardd.authority.ledger import Commits, Effect, Effects, Growth, Kept
 from shardd.authority.moved import Moved
-from shardd.core.event import Head
+from shardd.core.codec import decode_event
+from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.objects import commit_oid
 from shardd.core.push_facts import claimed_ids
@@ -82,6 +83,15 @@ class MemoryLedger:
             log = self._logs.get(space)
             return None if log is None else log.head
 
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        log = self._logs.get(space)
+        if log is None:
+            return iter(())
+        start = 0 if after is None else bisect_right(log.seqs, after)
+        # Decoded anew for each reader: a reader that changes the data it was given changes nobody else's.
+        found = ((log.seqs[at], *log.commits[at]) for at in range(start, len(log.seqs)))
+        return (decode_event(raw, oid=oid, parent_seq=seq - 1) for seq, oid, raw in found)
+
     def kept(self, space: str) -> Kept:
         with self._lock:
             self._mark = read(self._source, self._mark)
@@ -122,14 +132,6 @@ class MemoryLedger:
         with self._lock:
             log = self._logs[space]
             return log.commits[bisect_right(log.seqs, at.seq) - 1][1]
-
-    def events(self, space: str, after: int | None = None) -> Iterator[tuple[int, str, bytes]]:
-        """(seq, oid, bytes) of the events that are there now, oldest first; after: only those with a greater seq."""
-        log = self._logs.get(space)
-        if log is None:
-            return iter(())
-        start = 0 if after is None else bisect_right(log.seqs, after)
-        return ((log.seqs[at], *log.commits[at]) for at in range(start, len(log.seqs)))
 
     def commit(self, effects: Effects) -> None:
         if effects.refs:

@@ -11,7 +11,7 @@ from shardd.cli.clone import Clone
 from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
 from shardd.commands.events import show_log
-from shardd.commands.folds import add_at, diff_in, fold_in
+from shardd.commands.folds import add_at, diff_of, fold_of
 from shardd.commands.grammar import Parser, Words, integer, new_parser
 from shardd.commands.import_export import exported, listed
 from shardd.commands.result import Answer
@@ -20,6 +20,7 @@ from shardd.errors import Misuse
 from shardd.logs.as_of import Point, parse_point
 from shardd.logs.git_log import GitLog
 from shardd.logs.log_transfer import export_jsonl, exported_lines
+from shardd.logs.snapshots import SnapshotStore
 
 
 class LocalCommand(Protocol):
@@ -54,7 +55,7 @@ class Fold:
     at: Point | None
 
     def answer(self, clone: Clone) -> Answer:
-        return fold_in(clone.top, clone.named(self.space), self.at)
+        return fold_of(GitLog(clone.top), SnapshotStore.of(clone.top), clone.named(self.space), self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Diff:
         if not 2 <= len(self.points) <= 3:
             raise Misuse("name two points: `shardd diff [SPACE] SEQ SEQ`")
         space = clone.named(self.points[0] if len(self.points) == 3 else None)
-        return diff_in(clone.top, space, parse_point(self.points[-2]), parse_point(self.points[-1]))
+        before, after = (parse_point(point) for point in self.points[-2:])
+        return diff_of(GitLog(clone.top), SnapshotStore.of(clone.top), space, before, after)
 
 
 def run(words: Sequence[str], voice: Voice) -> int:

@@ -19,11 +19,10 @@ from shardd.cli.progress import metered
 from shardd.client.address import Remote, parse_url
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.import_export import Import, add_import_options, import_lines, imported
+from shardd.commands.import_export import Import, add_import_options, export_lines, import_lines, imported
 from shardd.commands.result import Answer
 from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address, check_space
-from shardd.core.roles import Role
 from shardd.errors import Misuse, Rejected
 from shardd.logs.git_log import GitLog
 from shardd.logs.log_transfer import exported_lines
@@ -68,10 +67,9 @@ def _lines(source: Place, context: Context | None) -> Iterator[bytes]:
     match source:
         case Local(path, space):
             yield from exported_lines(GitLog(path), space)
-        case Address(repo, space):
+        case Address():
             assert context is not None
-            context.require(Role.READ, repo, space)
-            yield from exported_lines(GitLog(context.server.repo_path(repo)), space)
+            yield from export_lines(context, source)
         case (remote, address):
             yield from received(remote, ["export", str(address)])
 

@@ -21,11 +21,9 @@ from shardd.core.hook_protocol import printable
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
 from shardd.core.names import Address, is_oid
-from shardd.core.refs import space_ref
 from shardd.core.refusals import error_value
 from shardd.core.roles import Role
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
-from shardd.git import log_reader
 from shardd.logs.decision_log import draft
 
 _LONGEST = 1024 * 1024
@@ -43,9 +41,7 @@ class Log:
 
     def _events(self, context: Context) -> Iterator[Event]:
         with context.space(self.address, Role.READ) as authority:
-            repository = authority.ledger.repository
-            oid = repository.read_ref(space_ref(self.address.space)) or ""
-            yield from log_reader.events(repository, self.address.space, oid, after=self.after)
+            yield from authority.events(self.address.space, self.after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words
@@ -15,7 +14,7 @@ from shardd.core.statediff import diff_states
 from shardd.core.statetext import state_lines
 from shardd.errors import Rejected
 from shardd.logs.as_of import Point, parse_point, state_at
-from shardd.logs.git_log import GitLog
+from shardd.logs.decision_log import ReadableLog
 from shardd.logs.snapshots import SnapshotStore, catch_up
 
 
@@ -27,8 +26,8 @@ class Fold:
     at: Point | None
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ):
-            return fold_in(context.server.repo_path(self.address.repo), self.address.space, self.at)
+        with context.space(self.address, Role.READ) as authority:
+            return fold_of(authority, _snapshots(context, self.address), self.address.space, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,18 @@ class Diff:
     after: Point
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ):
-            return diff_in(context.server.repo_path(self.address.repo), self.address.space, self.before, self.after)
+        with context.space(self.address, Role.READ) as authority:
+            snapshots = _snapshots(context, self.address)
+            return diff_of(authority, snapshots, self.address.space, self.before, self.after)
 
 
-def fold_in(repo: Path, space: str, at: Point | None) -> Answer:
-    """The state of a space in a repository, bare or clone, with the snapshots kept beside it."""
-    log, snapshots, reducer = GitLog(repo), SnapshotStore.beside(repo), coordination()
+def _snapshots(context: Context, address: Address) -> SnapshotStore:
+    return SnapshotStore(context.server.cache(address.repo) / "snapshots")
+
+
+def fold_of(log: ReadableLog, snapshots: SnapshotStore, space: str, at: Point | None) -> Answer:
+    """The state of a space."""
+    reducer = coordination()
     if log.head(space) is None:
         raise Rejected("no-such-space", f"there is no space {space} here", "run `git fetch`, or see `git branch -r`")
     if at is None:
@@ -54,9 +58,9 @@ def fold_in(repo: Path, space: str, at: Point | None) -> Answer:
     return Answer(lines=state_lines(state), values=(value for value in [state.to_json()]), long=True)
 
 
-def diff_in(repo: Path, space: str, before: Point, after: Point) -> Answer:
-    """What changed between two points of a space in a repository."""
-    log, snapshots, reducer = GitLog(repo), SnapshotStore.beside(repo), coordination()
+def diff_of(log: ReadableLog, snapshots: SnapshotStore, space: str, before: Point, after: Point) -> Answer:
+    """What changed between two points of a space."""
+    reducer = coordination()
     states = [state_at(log, space, point, reducer, snapshots=snapshots).state for point in (before, after)]
     found = diff_states(states[0], states[1])
     return Answer(lines=found.lines(), values=[found.to_json()], long=True)

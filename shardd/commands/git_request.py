@@ -127,7 +127,7 @@ def git_run(
         authority = authority_over(server, request.repo, lambda: access)
         with authority.ledger.repository:
             authority.existing(request.space)
-        path = view(repository, request.space)
+        path = view(repository, request.space, server.cache(request.repo) / "views")
         configuration += [("transfer.hideRefs", pattern) for pattern in hidden(request.space, principal)]
     variables = {"GIT_CONFIG_COUNT": str(len(configuration)), "SHARDD_PRINCIPAL": principal, **extra}
     for i, (name, value) in enumerate(configuration):

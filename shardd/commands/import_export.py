@@ -15,13 +15,10 @@ from shardd.commands.grammar import Parser, Words, integer
 from shardd.commands.result import Answer, many, say
 from shardd.core.canonical import Json
 from shardd.core.import_chain import Imported
-from shardd.core.jsonl import decode_lines, encode_line
+from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address
-from shardd.core.refs import space_ref
 from shardd.core.roles import Role
-from shardd.git import log_reader
-from shardd.logs.git_log import GitLog
-from shardd.logs.log_transfer import export_jsonl, lines_of
+from shardd.logs.log_transfer import export_jsonl, exported_lines, lines_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +55,16 @@ class Export:
     def run(self, context: Context) -> Answer:
         target = context.target(self.file)
         if target is None:
-            return listed(self._lines(context))
-        with context.space(self.address, Role.READ):
-            log = GitLog(context.server.repo_path(self.address.repo))
-            head = export_jsonl(log, self.address.space, target)
+            return listed(export_lines(context, self.address))
+        with context.space(self.address, Role.READ) as authority:
+            head = export_jsonl(authority, self.address.space, target)
         return exported(str(self.address), self.file, head.seq, head.oid)
 
-    def _lines(self, context: Context) -> Iterator[bytes]:
-        with context.space(self.address, Role.READ) as authority:
-            repository = authority.ledger.repository
-            oid = repository.read_ref(space_ref(self.address.space)) or ""
-            for event in log_reader.events(repository, self.address.space, oid):
-                yield encode_line(event, self.address.space)
+
+def export_lines(context: Context, address: Address) -> Iterator[bytes]:
+    """The log of a space of the server."""
+    with context.space(address, Role.READ) as authority:
+        yield from exported_lines(authority, address.space)
 
 
 def import_lines(

@@ -223,7 +223,7 @@ class History:
 
 
 def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
-    return [authority.standing(space) for space in authority.ledger.repository.spaces()]
+    return [authority.standing(space) for space in authority.spaces()]
 
 
 def _may_hold(context: Context, address: Address, name: str) -> None:

@@ -57,7 +57,7 @@ class SpaceList:
         for repo in [self.repo] if self.repo else list(context.readable()):
             context.require(Role.READ, repo)
             with context.authority(repo) as authority:
-                for space in authority.ledger.repository.spaces():
+                for space in authority.spaces():
                     standing = authority.standing(space)
                     facts = _facts(repo, standing)
                     rows.append([text for _, text in facts])

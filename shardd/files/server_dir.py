@@ -4,6 +4,7 @@ config.toml    settings, all optional        access.toml, keys/    who may do wh
 host_keys/     the server's identity         hooks/VERSION/        installed hooks
 user_ca_keys, revoked_keys                   site-hooks/           the site's own, run after ours
 repos/         REPO.git, each with its authority in REPO.git/shardd/
+cache/         REPO/, what was derived from it: snapshots of folds, views of one space; may be deleted
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class ServerDir:
         if not path.is_dir():
             raise no_such_repo(repo)
         return path
+
+    def cache(self, repo: str) -> Path:
+        """Where what is derived from a repo may be kept: outside it, and to be deleted at will."""
+        return self.root / "cache" / check_repo(repo)
 
     def repo_names(self) -> list[str]:
         names = (path.name.removesuffix(".git") for path in self.repos.glob("*.git"))

@@ -7,20 +7,18 @@ by the configuration of whoever serves it.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from shardd.core.names import check_space
 from shardd.core.refs import shown, space_ref
 from shardd.files.durable import write_atomic
-from shardd.git.repository import STATE
-
-_BACK = "../../.."
 
 
-def view(repository: Path, space: str) -> Path:
-    """The view of an existing space, made if need be."""
-    folder = repository / STATE / "views" / check_space(space)
-    wanted = {"commondir": f"{_BACK}\n", "HEAD": f"ref: {space_ref(space)}\n"}
+def view(repository: Path, space: str, views: Path) -> Path:
+    """The view of an existing space, made if need be. views: a folder outside the repo, where its views are"""
+    folder = views / check_space(space)
+    wanted = {"commondir": f"{os.path.relpath(repository, folder)}\n", "HEAD": f"ref: {space_ref(space)}\n"}
     for name, text in wanted.items():
         path = folder / name
         if not path.is_file() or path.read_text() != text:

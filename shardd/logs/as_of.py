@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 from shardd.core.fold import Reducer
 from shardd.core.names import is_oid
 from shardd.errors import Misuse
-from shardd.logs.decision_log import DecisionLog
+from shardd.logs.decision_log import ReadableLog
 from shardd.logs.snapshots import Folded, SnapshotStore, catch_up
 
 S = TypeVar("S")
@@ -47,7 +47,7 @@ def parse_point(text: str) -> Point:
     return time
 
 
-def resolve(log: DecisionLog, space: str, point: Point) -> int:
+def resolve(log: ReadableLog, space: str, point: Point) -> int:
     """The seq that a point stands for; Misuse if the log does not reach it. 0 may stand for "before the first event".
 
     A time stands for the longest run of events from the start of which none is later. An event's time says when it was
@@ -78,7 +78,7 @@ def resolve(log: DecisionLog, space: str, point: Point) -> int:
 
 
 def state_at(
-    log: DecisionLog, space: str, point: Point, reducer: Reducer[S], *, snapshots: SnapshotStore | None = None
+    log: ReadableLog, space: str, point: Point, reducer: Reducer[S], *, snapshots: SnapshotStore | None = None
 ) -> Folded[S]:
     """The fold as of a point, that event included; Misuse as `resolve`."""
     return catch_up(log, space, reducer, snapshots=snapshots, up_to=resolve(log, space, point))

@@ -14,7 +14,22 @@ from shardd.core.event import Data, Draft, Event, Head
 from shardd.core.ids import uuid7
 
 
-class DecisionLog(Protocol):
+class ReadableLog(Protocol):
+    """What reading a log takes: every DecisionLog has it, and the authority of a repo (authority/authority.py)."""
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
+
+        An unknown space has none.
+        """
+        ...
+
+    def head(self, space: str) -> Head | None:
+        """Where the space stands now; None if it does not exist. An empty space stands at its genesis."""
+        ...
+
+
+class DecisionLog(ReadableLog, Protocol):
     """Totally ordered events per space. Every implementation returns the decoded canonical form of an event."""
 
     def append(
@@ -38,17 +53,6 @@ class DecisionLog(Protocol):
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         """Append all of them, contiguous and in order, or none."""
-        ...
-
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
-
-        An unknown space has none.
-        """
-        ...
-
-    def head(self, space: str) -> Head | None:
-        """Where the space stands now; None if it does not exist. An empty space stands at its genesis."""
         ...
 
 

@@ -11,12 +11,14 @@ What the repo is decides what the handle may do:
 from __future__ import annotations
 
 import getpass
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardd.authority.appending import append_drafts
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.embedded_ledger import EmbeddedLedger
 from shardd.authority.embedded_repo import is_bare, is_embedded, prepare
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.authority.whole_log import import_events, measure
@@ -26,15 +28,30 @@ from shardd.core.import_chain import Imported, chain
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_principal, check_space, is_id
-from shardd.core.refs import LOG, space_ref
+from shardd.core.refs import LOG
 from shardd.core.roles import FileAccess
 from shardd.errors import Misuse, Rejected
 from shardd.files.server_dir import ServerDir
 from shardd.git import log_reader
 from shardd.git.repository import Repository
-from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
+from shardd.logs.decision_log import Clock, DraftingLog, Ids, ReadableLog, new_id, utc_now
 
 (REMOTE,) = LOG.clones
+
+
+class FetchedLog:
+    """A ReadableLog of what a clone has fetched."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+        oid = self._repository.read_ref(REMOTE + space)
+        return iter(()) if oid is None else log_reader.events(self._repository, space, oid, after=after)
+
+    def head(self, space: str) -> Head | None:
+        oid = self._repository.read_ref(REMOTE + space)
+        return None if oid is None else log_reader.head_at(self._repository, space, oid)
 
 
 class GitLog(DraftingLog):
@@ -88,25 +105,23 @@ class GitLog(DraftingLog):
             )
 
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        oid = self._oid(check_space(space))
-        return iter(()) if oid is None else self._events(space, oid, after)
+        with ExitStack() as open_:
+            log = self._readable(check_space(space), open_)
+            if log is None:
+                return iter(())
+            events = log.events(space, after)  # up to where the log stands now, and not when the first is asked for
+            return _Reading(events, open_.pop_all())
 
     def head(self, space: str) -> Head | None:
-        oid = self._oid(check_space(space))
-        if oid is None:
-            return None
-        with Repository(self._git_dir) as repository:
-            return log_reader.head_at(repository, space, oid)
+        with ExitStack() as open_:
+            log = self._readable(check_space(space), open_)
+            return None if log is None else log.head(space)
 
-    def _events(self, space: str, oid: str, after: int | None) -> Iterator[Event]:
-        with Repository(self._git_dir) as repository:
-            yield from log_reader.events(repository, space, oid, after=after)
-
-    def _oid(self, space: str) -> str | None:
-        if not self._git_dir.exists():
+    def _readable(self, space: str, open_: ExitStack) -> ReadableLog | None:
+        if not (self._clone or self._path).exists():
             return None
-        with Repository(self._git_dir) as repository:
-            return repository.read_ref(REMOTE + space if self._clone else space_ref(space))
+        repository = open_.enter_context(Repository(self._clone or self._path))
+        return FetchedLog(repository) if self._clone else EmbeddedLedger(repository)
 
     def _pusher(self) -> Pusher:
         return Pusher(self._principal or LOCAL, unleased=self._principal is None)
@@ -130,10 +145,6 @@ class GitLog(DraftingLog):
         if server is None:
             prepare(self._path)
 
-    @property
-    def _git_dir(self) -> Path:
-        return self._clone or self._path
-
     @contextmanager
     def _authority(self, server: ServerDir | None) -> Iterator[EmbeddedAuthority]:
         label = self._path.name.removesuffix(".git")
@@ -147,6 +158,21 @@ class GitLog(DraftingLog):
                     rights=lambda: server.access.load().access,
                     limits=server.settings().limits,
                 )
+
+
+class _Reading(Iterator[Event]):
+    """Events out of an open repository, which is closed with the last one, or when nobody wants more."""
+
+    def __init__(self, events: Iterator[Event], open_: ExitStack) -> None:
+        self._events = events
+        self._close = weakref.finalize(self, open_.close)
+
+    def __next__(self) -> Event:
+        try:
+            return next(self._events)
+        except BaseException:
+            self._close()
+            raise
 
 
 def _os_user() -> str:

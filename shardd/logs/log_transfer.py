@@ -16,7 +16,7 @@ from shardd.core.jsonl import Numbered, decode_lines, encode_line
 from shardd.core.names import check_space
 from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.files.durable import written_whole
-from shardd.logs.decision_log import DecisionLog
+from shardd.logs.decision_log import DecisionLog, ReadableLog
 
 LONGEST_LINE = 16 * 1024 * 1024
 """In bytes. A commit holds far less by default, but JSON may spell one character with six."""
@@ -58,7 +58,7 @@ def import_jsonl(
         return target.import_events(space, events, keep_gaps=keep_gaps, dry_run=dry_run)
 
 
-def export_jsonl(log: DecisionLog, space: str, path: str | os.PathLike[str]) -> Head:
+def export_jsonl(log: ReadableLog, space: str, path: str | os.PathLike[str]) -> Head:
     """Write the log as canonical lines, the file whole or not at all; where the log stood.
 
     Rejected if the space does not exist.
@@ -74,14 +74,14 @@ def export_jsonl(log: DecisionLog, space: str, path: str | os.PathLike[str]) -> 
     return head
 
 
-def exported_lines(log: DecisionLog, space: str) -> Iterator[bytes]:
+def exported_lines(log: ReadableLog, space: str) -> Iterator[bytes]:
     """What export_jsonl writes. Rejected if the space does not exist."""
     existing(log, space)
     return (encode_line(event, space) for event in log.events(space))
 
 
 def migrate_space(
-    source: DecisionLog, target: DecisionLog, space: str, *, keep_gaps: bool = False, dry_run: bool = False
+    source: ReadableLog, target: DecisionLog, space: str, *, keep_gaps: bool = False, dry_run: bool = False
 ) -> Imported:
     """Take over a space from another log; see import_log."""
     existing(source, space)
@@ -104,7 +104,7 @@ def _target(log: DecisionLog) -> ImportTarget:
     return log
 
 
-def existing(log: DecisionLog, space: str) -> Head:
+def existing(log: ReadableLog, space: str) -> Head:
     """Where the space stands; Rejected if there is none."""
     head = log.head(space)
     if head is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from shardd.core.event import Event, Head
 from shardd.core.fold import Reducer
 from shardd.core.names import check_space
 from shardd.files.durable import write_atomic
-from shardd.logs.decision_log import DecisionLog
+from shardd.logs.decision_log import ReadableLog
 
 S = TypeVar("S")
 
@@ -68,10 +69,19 @@ class SnapshotStore:
         self._keep = keep
 
     @classmethod
-    def beside(cls, repo: Path) -> SnapshotStore:
-        """The store that belongs to a git repository, bare or with a working tree: CLI and library share it."""
+    def of(cls, repo: Path) -> SnapshotStore:
+        """The store that belongs to a git repository: CLI and library share it.
+
+        A clone's lies in the clone. Reading writes nothing into a bare repo, which is others' as well: its snapshots
+        are in the cache of whoever reads ($XDG_CACHE_HOME, or ~/.cache; XDG Base Directory Specification).
+        """
         git_dir = repo / ".git"
-        return cls((git_dir if git_dir.is_dir() else repo) / "shardd-cache" / "snapshots")
+        if git_dir.is_dir():
+            return cls(git_dir / "shardd-cache" / "snapshots")
+        cache = os.environ.get("XDG_CACHE_HOME", "")
+        home = Path(cache) if cache.startswith("/") else Path("~/.cache").expanduser()
+        name = hashlib.sha256(os.fsencode(repo.resolve())).hexdigest()[:32]
+        return cls(home / "shardd" / "snapshots" / name)
 
     def newest_first(self, space: str, reducer: Reducer[S], *, up_to: int | None = None) -> Iterator[Folded[S]]:
         """Every readable snapshot of this very fold, none beyond the seq `up_to`. Not yet held against the log."""
@@ -156,7 +166,7 @@ class SnapshotStore:
 
 
 def catch_up(
-    log: DecisionLog,
+    log: ReadableLog,
     space: str,
     reducer: Reducer[S],
     *,
@@ -180,7 +190,7 @@ def catch_up(
 
 
 def _resumed(
-    log: DecisionLog,
+    log: ReadableLog,
     space: str,
     reducer: Reducer[S],
     known: Folded[S] | None,
@@ -205,7 +215,7 @@ def _resumed(
 
 
 def _continued(
-    log: DecisionLog, space: str, reducer: Reducer[S], start: Folded[S], head: Head, up_to: int | None
+    log: ReadableLog, space: str, reducer: Reducer[S], start: Folded[S], head: Head, up_to: int | None
 ) -> Folded[S] | None:
     """From `start` onwards; None if the log does not hold the event that `start` ends with."""
     events = log.events(space, after=head.seq - 1)

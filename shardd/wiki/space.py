@@ -103,7 +103,7 @@ class InformationSpace:
         actor: str | None = None,
         kinds: Registry = DEFAULT_KINDS,
     ) -> InformationSpace:
-        """The space in a git repository, as GitLog(repo_path, principal=principal) reaches it; snapshots beside it."""
+        """The space in a git repository, as GitLog(repo_path, principal=principal) reaches it, with its snapshots."""
         from shardd.logs.git_log import GitLog
 
         path = Path(repo_path)
@@ -112,7 +112,7 @@ class InformationSpace:
             store=GitLog(path, principal=principal),
             actor=actor,
             kinds=kinds,
-            snapshots=SnapshotStore.beside(path),
+            snapshots=SnapshotStore.of(path),
         )
 
     @classmethod

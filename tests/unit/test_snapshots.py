@@ -171,14 +171,15 @@ def test_folds_of_spaces_do_not_mix(tmp_path: Path) -> None:
     assert catch_up(log, "nowhere", Counting().fold, snapshots=store).state == 0
 
 
-def test_a_store_beside_a_repository(tmp_path: Path) -> None:
+def test_the_store_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "clone" / ".git").mkdir(parents=True)
-    for repo in ("clone", "bare.git"):
-        catch_up(log_of(100), SPACE, Counting().fold, snapshots=SnapshotStore.beside(tmp_path / repo))
-    assert [str(file.relative_to(tmp_path).parents[2]) for file in files(tmp_path)] == [
-        "bare.git/shardd-cache/snapshots",
-        "clone/.git/shardd-cache/snapshots",
-    ]
+    for repo in ("clone", "bare.git", "other.git"):
+        catch_up(log_of(100), SPACE, Counting().fold, snapshots=SnapshotStore.of(tmp_path / repo))
+    bare, other, clone = (str(file.relative_to(tmp_path).parents[2]) for file in files(tmp_path))
+    assert clone == "clone/.git/shardd-cache/snapshots"
+    assert bare != other
+    assert all(folder.startswith("cache/shardd/snapshots/") for folder in (bare, other))
 
 
 @pytest.mark.parametrize(
