@@ -1,4 +1,17 @@
-"""DecisionLog: the one interface to a log, whatever keeps it. tests/contract/test_decision_log.py is its contract."""
+"""DecisionLog: the one interface to a log, whatever keeps it. tests/contract/test_decision_log.py is its contract.
+
+Its methods raise, each a SharddError:
+
+    NotHolder    it is another's turn, or nobody's: carries the lease (code `not-holder`)
+    StaleEpoch   the epoch is over (`stale-epoch`)
+    HeadMoved    the log stands elsewhere than `expected`: carries the head (`non-fast-forward`)
+    BadEvent     the event format cannot hold it, or the id is taken with another content: names the field
+    Misuse       no name of a space, a principal or a type
+    Rejected     any other clear no, by its code: `not-permitted`, `no-such-space`, `frozen`, `too-large` …
+    Unavailable  no answer could be had, and it is unknown whether anything was appended: carries the ids, so that the
+                 same call with them is safe
+    Corrupt      what is stored breaks a rule
+"""
 
 from __future__ import annotations
 
@@ -20,12 +33,15 @@ class ReadableLog(Protocol):
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
 
-        An unknown space has none.
+        An unknown space has none. Raises Misuse, Unavailable, Corrupt, the last two while it is read as well.
         """
         ...
 
     def head(self, space: str) -> Head | None:
-        """Where the space stands now; None if it does not exist. An empty space stands at its genesis."""
+        """Where the space stands now; None if it does not exist. An empty space stands at its genesis.
+
+        Raises Misuse, Unavailable, Corrupt.
+        """
         ...
 
 
@@ -47,12 +63,13 @@ class DecisionLog(ReadableLog, Protocol):
         """Append one event and return it as it stands in the log, durable and visible to every later reader.
 
         id: the idempotency key; an id that the space has, with the same content, is answered with the original event
-        expected: the head the caller has seen; HeadMoved (which carries the current one) if the log stands elsewhere
+        expected: the head the caller has seen, or "absent" where it saw no space
+        Raises whatever is named above; nothing was appended unless it is Unavailable.
         """
         ...
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        """Append all of them, contiguous and in order, or none."""
+        """Append all of them, contiguous and in order, or none; raises what `append` does."""
         ...
 
 
