@@ -308,7 +308,7 @@ def test_a_refused_write_leaves_no_half_of_a_pack(repo: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(kept, "write_new", full)
-    with pytest.raises(Unavailable, match="No space left.*make room on that disk"):
+    with pytest.raises(Unavailable, match=r"No space left.*make room on that disk"):
         one_event(repo)
     assert set(repo.glob("objects/pack/*")) == before
 
