@@ -1,18 +1,27 @@
-"""Authorities over bare repos, and the repos of a server's directory."""
+"""The one place where a server's files become what answers for them: access, settings, and an authority for each repo.
+
+A process opens it once: the daemon for as long as it serves, anything else for one command or push.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import TypeAlias
 
 from shardd.authority.authority import Authority
 from shardd.authority.embedded_ledger import EmbeddedLedger
 from shardd.authority.lease_clock import TimeSource
+from shardd.authority.moved import Moved
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo
 from shardd.core.roles import Rights
-from shardd.errors import Rejected
+from shardd.errors import Rejected, SharddError
+from shardd.files.access import Snapshot
+from shardd.files.last_good import LastGood
 from shardd.files.server_dir import ServerDir
+from shardd.files.settings import Settings, SettingsFile
 from shardd.git.repository import Repository, create_bare
 
 EmbeddedAuthority: TypeAlias = Authority[EmbeddedLedger]
@@ -25,20 +34,61 @@ def embedded_authority(
     rights: Callable[[], Rights],
     limits: Limits | None = None,
     source: TimeSource | None = None,
+    moved: Moved | None = None,
 ) -> EmbeddedAuthority:
-    """The authority over a bare repo. source: the machine's clocks"""
-    return Authority(EmbeddedLedger(repository, source=source), label=label, rights=rights, limits=limits)
+    """The authority over a bare repo. source: the machine's clocks; moved: that of the repo in this process"""
+    ledger = EmbeddedLedger(repository, source=source, moved=moved)
+    return Authority(ledger, label=label, rights=rights, limits=limits)
 
 
-def create_repo(server: ServerDir, repo: str) -> None:
-    """An empty repo; Rejected if there is one of that name."""
-    server.install_hooks()
-    path = server.repos / f"{check_repo(repo)}.git"
-    if not create_bare(path, hooks=server.hooks_path, limits=server.settings().limits):
-        raise Rejected("exists", f"the repo {repo} exists already")
+class Authorities:
+    """The repos of a server's directory. Fit for any thread.
 
+    access, settings: read when they are first asked for, which raises if they do not read; from then on the last good
+    ones are in force. A look at the files alone, such as that of doctor, needs neither.
+    """
 
-def authority_over(server: ServerDir, repo: str, rights: Callable[[], Rights]) -> EmbeddedAuthority:
-    """The authority over a repo; Rejected if there is none of that name. The caller closes its repository."""
-    path = server.repo_path(repo)
-    return embedded_authority(Repository(path), label=repo, rights=rights, limits=server.settings().limits)
+    def __init__(self, server: ServerDir) -> None:
+        self.server = server
+        self._moved: dict[str, Moved] = {}
+
+    @classmethod
+    def open(cls, server: ServerDir) -> Authorities:
+        return cls(server)
+
+    @cached_property
+    def access(self) -> LastGood[Snapshot]:
+        files = self.server.access
+        return LastGood("access files", files.paths, files.load)
+
+    @cached_property
+    def settings(self) -> LastGood[Settings]:
+        return SettingsFile(self.server.root).watched()
+
+    def granted(self) -> Rights:
+        """What is granted at this moment."""
+        return self.access.now().access
+
+    def reload(self) -> list[SharddError]:
+        """Read access and settings anew, whatever their files' dates say; why the last good ones stay in force."""
+        return [fault for fault in (self.access.reload(), self.settings.reload()) if fault is not None]
+
+    @contextmanager
+    def repo(self, name: str, rights: Callable[[], Rights]) -> Iterator[EmbeddedAuthority]:
+        """The authority over a repo, until the block ends; Rejected if there is none of that name."""
+        with Repository(self.server.repo_path(name)) as repository:
+            yield embedded_authority(
+                repository,
+                label=name,
+                rights=rights,
+                limits=self.settings.now().limits,
+                moved=self._moved.setdefault(name, Moved()),
+            )
+
+    def create(self, repo: str) -> None:
+        """An empty repo; Rejected if there is one of that name."""
+        server = self.server
+        server.install_hooks()
+        path = server.repos / f"{check_repo(repo)}.git"
+        if not create_bare(path, hooks=server.hooks_path, limits=self.settings.now().limits):
+            raise Rejected("exists", f"the repo {repo} exists already")

@@ -45,14 +45,14 @@ from shardd.git.repository import Repository
 
 
 class EmbeddedLedger:
-    """See Ledger. source: the machine's clocks"""
+    """See Ledger. source: the machine's clocks; moved: shared by all in this process that look at the repo"""
 
-    def __init__(self, repository: Repository, *, source: TimeSource | None = None) -> None:
+    def __init__(self, repository: Repository, *, source: TimeSource | None = None, moved: Moved | None = None) -> None:
         self.repository = repository
         self.index = EventIndex(repository.state / "index")
         self.leases = LeaseStore(repository.state)
         self.source = source or SystemTime()
-        self.moved = Moved()
+        self.moved = moved or Moved()
 
     def head(self, space: str) -> Head | None:
         oid = self.repository.read_ref(space_ref(space))

@@ -15,6 +15,7 @@ import pwd
 import sys
 from pathlib import Path
 
+from shardd.authority.authorities import Authorities
 from shardd.authority.embedded_repo import is_embedded
 from shardd.authority.facts import Pusher
 from shardd.authority.receive import Receiver
@@ -42,6 +43,7 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_NoTraceback())
     logging.getLogger("shardd").addHandler(handler)
+    logging.getLogger("shardd.files").disabled = True  # what does not read on the server is no news to who pushes
     try:
         receiver = _receiver(Path.cwd() / os.environ.get("GIT_DIR", "."))
     except SharddError as error:
@@ -86,14 +88,15 @@ def _receiver(repo: Path) -> Receiver:
         who = named or (user if is_id(user) else "local")
         return Receiver(repo, repo.name.removesuffix(".git"), lambda: (Pusher(who, unleased=not named), FileAccess()))
 
+    authorities = Authorities.open(server)
     named = os.environ.get("SHARDD_PRINCIPAL") if server.is_ours() else None
 
     def look_up() -> tuple[Pusher, Rights]:
-        access = server.access.load().access
+        access = authorities.access.now().access
         return Pusher(named or access.local.get(_user())), access
 
     reach = (os.environ.get("SHARDD_REACH") if named else None) or f"shardd --dir {server.root}"
-    return Receiver(repo, repo.name.removesuffix(".git"), look_up, reach, server.settings().limits)
+    return Receiver(repo, repo.name.removesuffix(".git"), look_up, reach, authorities.settings.now().limits)
 
 
 def _user() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shardd.authority.authorities import Authorities
 from shardd.cli import migrate, openssh
 from shardd.cli.progress import open_input
 from shardd.commands import maintenance
@@ -66,27 +67,28 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         if isinstance(command, maintenance.Restore):
             return command.bring()
         if isinstance(command, migrate.Migrate):
-            return migrate.run(command, _context(_server(directory), acting_as) if directory else None)
-        server = _server(directory)
+            return migrate.run(command, _context(_opened(directory), acting_as) if directory else None)
+        authorities = _opened(directory)
         if isinstance(command, maintenance.Doctor):
-            return command.examine(server)  # even where a context could not be made
-        context = _context(server, acting_as)
+            return command.examine(authorities)  # even where a context could not be made
+        context = _context(authorities, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
 
     return speak(parser, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
 
 
-def _server(directory: str | None) -> ServerDir:
+def _opened(directory: str | None) -> Authorities:
     if directory is None:
         raise Misuse("which server?", "name its directory with `--dir DIR`, or its address with `--server URL`")
-    return ServerDir(Path(directory))
+    return Authorities.open(ServerDir(Path(directory)))
 
 
-def _context(server: ServerDir, acting_as: str | None) -> Context:
+def _context(authorities: Authorities, acting_as: str | None) -> Context:
+    server = authorities.server
     if not os.access(server.repos, os.W_OK):
         raise Unavailable(f"you may not write {server.root}", "run this as the user that owns it")
-    who = server.access.load().access.local.get(_user()) if acting_as is None else check_principal(acting_as)
-    return Context(server, who, operator=acting_as is None, opened=open_input, target=_target)
+    who = authorities.access.now().access.local.get(_user()) if acting_as is None else check_principal(acting_as)
+    return Context(authorities, who, operator=acting_as is None, opened=open_input, target=_target)
 
 
 def _target(file: str) -> Path | None:
@@ -98,7 +100,7 @@ def _serve(asked: Serve, context: Context) -> Answer:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    daemon.run(context.server, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
+    daemon.run(context.authorities, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
     return Answer([], [])
 
 

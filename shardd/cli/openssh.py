@@ -9,6 +9,7 @@ of the server's directory.
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import select
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
 from shardd.commands.git_request import (
     GIT_REFUSED,
@@ -53,12 +55,13 @@ class Shell:
         """Serve SSH_ORIGINAL_COMMAND for the principal; the exit status. To fetch, git takes over: no return."""
         asked = os.environ.get("SSH_ORIGINAL_COMMAND")
         reach = _reach()
+        authorities = Authorities.open(server)
         try:
             _owned(server)
-            access = self._access(server)
+            access = self._access(authorities)
             request = parse_request(asked, self.name)
             if isinstance(request, GitService):
-                return _serve_git(server, access, request, self.name, reach, voice)
+                return _serve_git(authorities, access, request, self.name, reach, voice)
             check_caller(request, access, self.name)
         except SharddError as error:
             complain(error, voice, reach, as_json=wants_json(asked))
@@ -69,19 +72,19 @@ class Shell:
         from shardd.commands.all_commands import run_on, server_grammar  # not for git, which should start at once
 
         context = Context(
-            server=server,
+            authorities=authorities,
             principal=self.name,
             operator=False,
             opened=_standard_input,
             gone=_hung_up,
-            granted=partial(self._access, server),
+            granted=partial(self._access, authorities),
             fingerprint=self.key,
         )
         return speak(server_grammar(reach), request, partial(run_on, context), voice, reach=reach)
 
-    def _access(self, server: ServerDir) -> Access:
+    def _access(self, authorities: Authorities) -> Access:
         """What is granted now, provided that the principal, and the key, would be let in now."""
-        snapshot = server.access.load()
+        snapshot = authorities.access.now()
         if self.name in snapshot.access.retired:
             raise Rejected("no-principal", f"{self.name} was retired")
         if self.key is not None and snapshot.keys.get(self.key) != self.name:
@@ -129,6 +132,7 @@ def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
     if directory is None:
         raise Misuse("which server?", "name its directory with `--dir DIR`")
     server = ServerDir(Path(directory))
+    logging.getLogger("shardd.files").disabled = True  # what does not read on the server is no news to who logs in
     if isinstance(command, Shell):
         return command.serve(server, voice)
     if isinstance(command, AuthorizedKeys):
@@ -161,12 +165,14 @@ def _owned(server: ServerDir) -> None:
         raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
 
 
-def _serve_git(server: ServerDir, access: Access, request: GitService, name: str, reach: str, voice: Voice) -> int:
-    hooks = server.install_hooks()
+def _serve_git(
+    authorities: Authorities, access: Access, request: GitService, name: str, reach: str, voice: Voice
+) -> int:
+    hooks = authorities.server.install_hooks()
     protocol = os.environ.get("GIT_PROTOCOL", "")
     extra = {"SHARDD_REACH": reach}
-    prepared = git_run(server, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
-    settings = server.settings()
+    prepared = git_run(authorities, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
+    settings = authorities.settings.now()
     settings.git_bounds.apply()
     if not request.pushing:
         os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)

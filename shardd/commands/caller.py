@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from shardd.authority.authorities import EmbeddedAuthority, authority_over
+from shardd.authority.authorities import Authorities, EmbeddedAuthority
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.commands.result import Answer
 from shardd.core.names import Address
@@ -21,7 +21,7 @@ _SMALL = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """server: whose directory; principal: on whose behalf, if anybody's
+    """authorities: of which server; principal: on whose behalf, if anybody's
 
     operator: the caller may write the server's files, so nothing is denied
     opened: gives the bytes of a FILE argument; a remote caller's is always standard input
@@ -31,7 +31,7 @@ class Context:
     fingerprint: of the key, or of the certificate's key, with which the caller came
     """
 
-    server: ServerDir
+    authorities: Authorities
     principal: str | None
     operator: bool
     opened: Callable[[str], IO[bytes]]
@@ -40,8 +40,12 @@ class Context:
     granted: Callable[[], Access] | None = None
     fingerprint: str | None = None
 
+    @property
+    def server(self) -> ServerDir:
+        return self.authorities.server
+
     def access(self) -> Access:
-        return self.granted() if self.granted is not None else self.server.access.load().access
+        return self.granted() if self.granted is not None else self.authorities.access.now().access
 
     def me(self) -> str:
         """The principal that acts, or Rejected."""
@@ -76,15 +80,13 @@ class Context:
 
     @contextmanager
     def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        authority = authority_over(self.server, repo, self.access)
-        with authority.ledger.repository:
+        with self.authorities.repo(repo, self.access) as authority:
             yield authority
 
     @contextmanager
     def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
         """Like authority; to the operator, who may write its files, the rules grant everything."""
-        authority = authority_over(self.server, repo, FileAccess if self.operator else self.access)
-        with authority.ledger.repository:
+        with self.authorities.repo(repo, FileAccess if self.operator else self.access) as authority:
             yield authority
 
     def owner(self) -> Pusher:

@@ -80,7 +80,7 @@ class Append:
     def _all(self, context: Context) -> Iterator[Json]:
         lines: list[Line] = []
         with context.opened("-") as stream:
-            limits, size = context.server.settings().limits, 0
+            limits, size = context.authorities.settings.now().limits, 0
             while raw := stream.readline(_LONGEST):
                 size += len(raw)
                 if len(lines) >= limits.events or size > min(limits.pack_bytes, _MOST):

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardd.authority.authorities import authority_over
+from shardd.authority.authorities import Authorities
 from shardd.core.names import check_repo, check_space, is_id
 from shardd.core.roles import Access, Role
 from shardd.errors import Misuse, Rejected
-from shardd.files.server_dir import ServerDir
 from shardd.git.program import environment, executable
 from shardd.git.space_view import hidden, view
 from shardd.version import VERSION
@@ -106,7 +105,7 @@ def is_git(asked: str | None) -> bool:
 
 
 def git_run(
-    server: ServerDir,
+    authorities: Authorities,
     access: Access,
     request: GitService,
     principal: str,
@@ -120,14 +119,13 @@ def git_run(
     protocol: what the client sent as GIT_PROTOCOL; extra: further variables, for the hooks
     """
     access.require(principal, Role.READ, request.repo, request.space)
-    repository = path = server.repo_path(request.repo)
-    limit = str(server.settings().max_pack_bytes)
+    repository = path = authorities.server.repo_path(request.repo)
+    limit = str(authorities.settings.now().max_pack_bytes)
     configuration = [("core.hooksPath", str(hooks)), ("receive.maxInputSize", limit)]
     if request.space is not None:
-        authority = authority_over(server, request.repo, lambda: access)
-        with authority.ledger.repository:
+        with authorities.repo(request.repo, lambda: access) as authority:
             authority.existing(request.space)
-        path = view(repository, request.space, server.cache(request.repo) / "views")
+        path = view(repository, request.space, authorities.server.cache(request.repo) / "views")
         configuration += [("transfer.hideRefs", pattern) for pattern in hidden(request.space, principal)]
     variables = {"GIT_CONFIG_COUNT": str(len(configuration)), "SHARDD_PRINCIPAL": principal, **extra}
     for i, (name, value) in enumerate(configuration):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardd.authority.authorities import authority_over
+from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
 from shardd.commands.result import Answer, many, say
@@ -14,7 +14,6 @@ from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, SharddError
-from shardd.files.server_dir import ServerDir
 from shardd.git.program import require_version
 from shardd.upkeep import backup, doctor
 from shardd.upkeep.doctor import Finding
@@ -27,7 +26,7 @@ class Backup:
 
     def run(self, context: Context) -> Answer:
         context.require_operator()
-        saved = backup.backup(context.server, Path(self.dest))
+        saved = backup.backup(context.authorities, Path(self.dest))
         spaces = sum(map(len, saved.repos.values()))
         what = f"{many(len(saved.repos), 'repo')} with {many(spaces, 'space')}"
         line = f"backed up {what} to {self.dest}; {many(saved.moved, 'ref')} had changed"
@@ -38,15 +37,15 @@ class Backup:
 class Doctor:
     fix: bool
 
-    def examine(self, server: ServerDir) -> Answer:
-        each = self._treated(server)
+    def examine(self, authorities: Authorities) -> Answer:
+        each = self._treated(authorities)
         # One iterator behind both: whoever prints takes either.
         lines = (line for lines, _ in each for line in lines)
         return Answer(lines, values=(value for _, value in each), live=True)
 
-    def _treated(self, server: ServerDir) -> Iterator[tuple[list[str], Json]]:
+    def _treated(self, authorities: Authorities) -> Iterator[tuple[list[str], Json]]:
         left = count = 0
-        for finding in _findings(server):
+        for finding in _findings(authorities):
             mended = self.fix and finding.mend is not None
             if self.fix and finding.mend is not None:
                 finding.mend()
@@ -69,12 +68,12 @@ class Doctor:
             )
 
 
-def _findings(server: ServerDir) -> Iterator[Finding]:
+def _findings(authorities: Authorities) -> Iterator[Finding]:
+    server = authorities.server
     yield from doctor.examine(server)
     for repo in server.repo_names():
         try:
-            authority = authority_over(server, repo, FileAccess)
-            with authority.ledger.repository:
+            with authorities.repo(repo, FileAccess) as authority:
                 yield from examine_repo(authority, hooks=server.hooks_path)
         except SharddError as error:
             yield Finding("broken", repo, f"cannot be looked over: {error.message}", error.remedy)

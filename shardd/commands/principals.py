@@ -35,7 +35,7 @@ def _roles(access: Access, principal: str) -> list[str]:
 class PrincipalList:
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        snapshot = context.server.access.load()
+        snapshot = context.authorities.access.now()
         known = [_Facts.of(snapshot, name) for name in sorted(snapshot.principals | snapshot.access.retired)]
         rows = [[f.name, str(len(f.keys)), ", ".join(f.roles) or "none", f.state] for f in known]
         return table(["PRINCIPAL", "KEYS", "ROLES", "STATE"], rows, [f.value() for f in known], empty="nobody")
@@ -48,7 +48,7 @@ class PrincipalShow:
     def run(self, context: Context) -> Answer:
         if self.name != context.principal:
             context.require_admin()
-        snapshot = context.server.access.load()
+        snapshot = context.authorities.access.now()
         if self.name not in snapshot.principals | snapshot.access.retired:
             raise Rejected("not-found", f"there is no principal {self.name}", "see `shardd principal list`")
         facts = _Facts.of(snapshot, self.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardd.authority.authorities import create_repo
 from shardd.authority.facts import Standing
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
@@ -22,7 +21,7 @@ class RepoCreate:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        create_repo(context.server, self.repo)
+        context.authorities.create(self.repo)
         return say(f"created the repo {self.repo}", {"repo": self.repo})
 
 

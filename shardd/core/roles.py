@@ -151,7 +151,7 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 class Rights(Protocol):
-    """Where the rules of a push look up what a principal may do. `Access` is one; `FileAccess` the other."""
+    """Where the rules look up what a principal may do. `Access` is one; `FileAccess` the other."""
 
     def role(self, principal: str, repo: str, space: str | None = None) -> Role: ...
 

@@ -23,18 +23,33 @@ _Stamp = tuple[tuple[str, int, int, int], ...]
 class LastGood(Generic[T]):
     """Fit for any thread. what: the files' name in the log
 
-    paths: every file that `load` reads, whether it exists or not; load: raises our errors if they do not read, and does
-    so at once where that is the first time
+    paths: every file that `load` reads, whether it exists or not; load: raises our errors if they do not read
+    kept: what they last said to an earlier process, if that is known: in force where they do not read the first time.
+    If it is not, that first time raises
     """
 
-    def __init__(self, what: str, paths: Callable[[], Iterable[Path]], load: Callable[[], T]) -> None:
+    def __init__(
+        self,
+        what: str,
+        paths: Callable[[], Iterable[Path]],
+        load: Callable[[], T],
+        *,
+        kept: Callable[[], T | None] = lambda: None,
+    ) -> None:
         self._what = what
         self._paths = paths
         self._load = load
         self._lock = threading.Lock()
         self._seen = self._stamp()
-        self._good = load()
         self._fault: SharddError | None = None
+        try:
+            self._good = load()
+        except SharddError as error:
+            good = kept()
+            if good is None:
+                raise
+            self._good = good
+            self._failed(error)
 
     def now(self) -> T:
         with self._lock:
@@ -60,11 +75,14 @@ class LastGood(Generic[T]):
         try:
             self._good = self._load()
         except SharddError as error:
-            self._fault = error
-            log.error("the %s do not read, the last good ones stay in force: %s", self._what, error)
+            self._failed(error)
         else:
             self._fault = None
             log.info("%s reloaded", self._what)
+
+    def _failed(self, error: SharddError) -> None:
+        self._fault = error
+        log.error("the %s do not read, the last good ones stay in force: %s", self._what, error)
 
     def _stamp(self) -> _Stamp:
         found = []

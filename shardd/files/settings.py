@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import msgspec
 
 from shardd.core.limits import Limits
+from shardd.errors import SharddError
 from shardd.files import toml_file
 from shardd.files.bounds import Bounds
+from shardd.files.durable import write_atomic
+from shardd.files.last_good import LastGood
 
 _DEFAULT = Limits()
 _EXPANDS = 8
@@ -95,3 +100,41 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
             return toml_file.load(path, cls)
         except FileNotFoundError:
             return cls()
+
+
+class SettingsFile:
+    """The settings of the server's directory `root`. What they said when they last read is kept beside them.
+
+    Many processes serve for a moment only: a command on the host, a hook, sshd's forced command. For them as well a
+    slip of the pen in config.toml leaves the last good settings in force.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._toml = root / "config.toml"
+        self._copy = root / ".last-good-config.json"
+
+    def watched(self) -> LastGood[Settings]:
+        return LastGood("settings", lambda: [self._toml], self._load, kept=self._kept)
+
+    def _load(self) -> Settings:
+        settings = Settings.load(self._toml)
+        self._keep(msgspec.json.encode(settings))
+        return settings
+
+    def _keep(self, said: bytes) -> None:
+        with suppress(OSError, SharddError):  # a copy that cannot be kept is no reason to fail
+            if self._root.stat().st_uid == os.geteuid() and self._copied() != said:
+                write_atomic(self._copy, said)
+
+    def _kept(self) -> Settings | None:
+        try:
+            return msgspec.json.decode(self._copied() or b"", type=Settings)
+        except msgspec.DecodeError:  # cut short, or of another version
+            return None
+
+    def _copied(self) -> bytes | None:
+        try:
+            return self._copy.read_bytes()
+        except OSError:
+            return None

@@ -79,10 +79,10 @@ def require_version() -> None:
         raise Unavailable(f"git {have} is too old", "install git 2.36 or newer")
 
 
-_own: Bounds | None = None
+_own: Callable[[], Bounds] | None = None
 
 
-def bound_own(bounds: Bounds) -> None:
+def bound_own(bounds: Callable[[], Bounds]) -> None:
     """Bound every git that this process starts from now on to look into a repo, as one does that serves others."""
     global _own
     _own = bounds
@@ -260,7 +260,7 @@ class Git:
             env=self._environment,
         )
         if _own is not None:
-            _own.apply(child.pid)
+            _own().apply(child.pid)
         return child
 
     def _run(
@@ -275,7 +275,7 @@ class Git:
             pass_fds=tuple(pass_fds),
         ) as child:
             if _own is not None:
-                _own.apply(child.pid)
+                _own().apply(child.pid)
             try:
                 stdout, stderr = child.communicate(stdin)
             except BaseException:

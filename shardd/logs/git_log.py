@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardd.authority.appending import append_drafts
-from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
+from shardd.authority.authorities import Authorities, EmbeddedAuthority, embedded_authority
 from shardd.authority.embedded_ledger import EmbeddedLedger
 from shardd.authority.embedded_repo import is_bare, is_embedded, prepare
 from shardd.authority.facts import LOCAL, Pusher
@@ -67,6 +67,7 @@ class GitLog(DraftingLog):
         self._path = Path(repo).resolve()
         self._principal = None if principal is None else check_principal(principal)
         super().__init__(clock, ids)
+        self._server: Authorities | None = None
         self._clone: Path | None = None
         if self._path.exists() and not is_bare(self._path):
             git_dir = self._path / ".git"
@@ -126,38 +127,35 @@ class GitLog(DraftingLog):
     def _pusher(self) -> Pusher:
         return Pusher(self._principal or LOCAL, unleased=self._principal is None)
 
-    def _writable(self) -> ServerDir | None:
-        """The server's directory that the repo lies in, None if it lies in none; or Rejected."""
+    def _writable(self) -> Authorities | None:
+        """The server in whose directory the repo lies, None if it lies in none; or Rejected."""
         if self._clone is not None:
             raise Rejected(
                 "not-permitted",
                 f"{self._path} is a clone, and a clone's log is only read",
                 "append with `git push`, or with `shardd append`",
             )
-        server = ServerDir.around(self._path)
-        if server is not None and self._principal is None:
+        if self._server is None and (around := ServerDir.around(self._path)) is not None:
+            self._server = Authorities.open(around)
+        if self._server is not None and self._principal is None:
             raise Rejected(
                 "no-principal", f"{self._path} belongs to a server", "name who appends: GitLog(repo, principal=…)"
             )
-        return server
+        return self._server
 
-    def _prepare(self, server: ServerDir | None) -> None:
+    def _prepare(self, server: Authorities | None) -> None:
         if server is None:
             prepare(self._path)
 
     @contextmanager
-    def _authority(self, server: ServerDir | None) -> Iterator[EmbeddedAuthority]:
+    def _authority(self, server: Authorities | None) -> Iterator[EmbeddedAuthority]:
         label = self._path.name.removesuffix(".git")
+        if server is not None:
+            with server.repo(label, server.granted) as authority:
+                yield authority
+            return
         with Repository(self._path) as repository:
-            if server is None:
-                yield embedded_authority(repository, label=label, rights=FileAccess, limits=Limits())
-            else:
-                yield embedded_authority(
-                    repository,
-                    label=label,
-                    rights=lambda: server.access.load().access,
-                    limits=server.settings().limits,
-                )
+            yield embedded_authority(repository, label=label, rights=FileAccess, limits=Limits())
 
 
 class _Reading(Iterator[Event]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -34,11 +34,13 @@ class Guest(Protocol):
 class Admission:
     """Counts what is there. For the event loop's thread alone, `leaving` excepted, which any may read.
 
+    settings: those in force just now; there are never more sessions than at the start, as threads were made for those
     left: set once the server has begun to leave
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
+        self._most_sessions = settings().max_sessions
         self._strangers: dict[Guest, None] = {}
         self._known: dict[Guest, str] = {}
         self._addresses: Counter[str] = Counter()
@@ -63,7 +65,7 @@ class Admission:
 
     def arrive(self, guest: Guest) -> None:
         """Count one more connection, of nobody yet, to be ended by `depart`."""
-        if len(self._strangers) >= self._settings.max_unauthenticated:
+        if len(self._strangers) >= self._settings().max_unauthenticated:
             crowds = Counter(each.address for each in self._strangers)
             crowd, _ = crowds.most_common(1)[0]
             oldest = next(each for each in self._strangers if each.address == crowd)
@@ -75,7 +77,7 @@ class Admission:
     def log_in(self, guest: Guest, principal: str) -> None:
         """The connection is somebody's from now on; Unavailable if there is no room for it."""
         self._strangers.pop(guest, None)
-        settings = self._settings
+        settings = self._settings()
         if len(self._known) >= settings.max_connections:
             raise Unavailable("too many connections", _LATER)
         if self._addresses[guest.address] >= settings.max_connections_per_address:
@@ -98,10 +100,10 @@ class Admission:
     @contextmanager
     def session(self, guest: Guest, principal: str) -> Iterator[None]:
         """Count one more session for as long as the block lasts; Unavailable if there is no room for it."""
-        settings = self._settings
+        settings = self._settings()
         if self.leaving:
             raise Unavailable("this server is leaving", _LATER)
-        if self._sessions >= settings.max_sessions:
+        if self._sessions >= min(settings.max_sessions, self._most_sessions):
             raise Unavailable("too many commands run here", _LATER)
         if self._sessions_of[principal] >= settings.max_sessions_per_principal:
             raise Unavailable(f"too many commands of {principal} run here", _LATER)

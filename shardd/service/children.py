@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from shardd.commands.git_request import GitRun
@@ -25,9 +25,9 @@ GRACE = 4.0
 
 
 class Children:
-    """bounds: of each process of each child"""
+    """bounds: of each process of each child that begins just now"""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Callable[[], Bounds]) -> None:
         self._bounds = bounds
         self._running: dict[int, Child] = {}
         self._guard: int | None = None
@@ -40,7 +40,7 @@ class Children:
         self._running[child.pid] = child
         self._tell(f"+{child.pid}\n")
         # It has had no byte of a client's yet, so nothing that is to be bounded has begun.
-        self._bounds.apply(child.pid)
+        self._bounds().apply(child.pid)
         try:
             yield child, ends
         finally:

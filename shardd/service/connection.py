@@ -87,10 +87,10 @@ class Connection(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return key.get_fingerprint() in self._service.live.snapshot().keys
+        return key.get_fingerprint() in self._service.authorities.access.now().keys
 
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return key.get_fingerprint() in self._service.live.snapshot().authorities
+        return key.get_fingerprint() in self._service.authorities.access.now().authorities
 
     async def _validate(self, verify: Verify, blob: bytes, message: bytes, signature: bytes) -> bool:
         """Whether a key would do, or, if there is a signature, whether it proves who this is."""
@@ -100,7 +100,7 @@ class Connection(asyncssh.SSHServer):
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys offered; name one with IdentitiesOnly"
             )
         try:
-            identity = identify(blob, self._service.live.snapshot())
+            identity = identify(blob, self._service.authorities.access.now())
         except Rejected as error:
             self._refuse(blob, error.message)
             return False

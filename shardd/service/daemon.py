@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from shardd.authority.authorities import Authorities
 from shardd.errors import Unavailable
-from shardd.files.server_dir import ServerDir
 from shardd.git.program import require_version
 from shardd.service.listener import listen, parse_address, reach_of
 from shardd.service.session import Service
@@ -29,30 +29,33 @@ _LAST_WAIT = 5.0
 """Seconds for what was cut off to end by itself."""
 
 
-def run(server: ServerDir, *, address: str | None, ready: Callable[[str], None]) -> None:
+def run(authorities: Authorities, *, address: str | None, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; running pushes are let finish. A second signal cuts that short.
+    SIGHUP reads access and settings anew.
 
     address: HOST:PORT in place of the configured one; ready: told `ssh -p PORT HOST` once connections are taken
     """
     require_version()
-    for finding in permissions(server.root):
+    authorities.server.settings()  # whoever starts a server is there to mend them: the last good ones are for later
+    for finding in permissions(authorities.server.root):
         if finding.mend is not None:
             raise Unavailable(f"{finding.where}: {finding.message}", f"{finding.remedy}, or run `shardd doctor --fix`")
     _raise_file_limit()
-    asyncio.run(_run(server, address, ready))
+    asyncio.run(_run(authorities, address, ready))
 
 
-async def _run(server: ServerDir, address: str | None, ready: Callable[[str], None]) -> None:
+async def _run(authorities: Authorities, address: str | None, ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
-    service = Service.at(server)
+    service = Service.over(authorities)
     threads = _THREADS_PER_SESSION * service.settings.max_sessions + _SPARE_THREADS
     loop.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="shardd"))
     stop, hurry = asyncio.Event(), asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
+    loop.add_signal_handler(signal.SIGHUP, reload, authorities)
     host, port = parse_address(address or service.settings.listen)
     acceptor = await listen(service, host, port)
-    log.info("serving %s", server.root)
+    log.info("serving %s", authorities.server.root)
     ready(reach_of(host or "localhost", acceptor.get_port()))
     await stop.wait()
     acceptor.close()
@@ -88,6 +91,12 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
         logging.shutdown()
         os._exit(1)
     empty.cancel()
+
+
+def reload(authorities: Authorities) -> None:
+    """Read access and settings anew; the log says what came of it. What does not read leaves the last good in force."""
+    faults = authorities.reload()
+    log.info("reloaded on SIGHUP: %s", "; ".join(map(str, faults)) or "access files and settings are in force")
 
 
 def _raise_file_limit() -> None:

@@ -27,7 +27,7 @@ async def listen(service: Service, host: str, port: int) -> asyncssh.SSHAcceptor
             host,
             port,
             server_factory=lambda: Connection(service, partial(_reach, service)),
-            server_host_keys=list(host_keys(service.server.host_keys)),
+            server_host_keys=list(host_keys(service.authorities.server.host_keys)),
             encoding=None,
             kex_algs=_KEX,
             compression_algs=None,  # what is compressed has no bound

@@ -14,6 +14,7 @@ from typing import IO, Protocol
 
 import asyncssh
 
+from shardd.authority.authorities import Authorities
 from shardd.authority.facts import Pusher
 from shardd.authority.receive import Receiver
 from shardd.commands.all_commands import run_on, server_grammar
@@ -32,11 +33,10 @@ from shardd.core.incoming import Incoming
 from shardd.core.limits import PackBounds, pack_bounds
 from shardd.core.roles import Access, Rights
 from shardd.errors import SharddError, Unavailable
-from shardd.files.server_dir import ServerDir
+from shardd.files.bounds import Bounds
 from shardd.files.settings import Settings
 from shardd.git.program import bound_own
 from shardd.service import relay
-from shardd.service.access_reloader import LiveAccess
 from shardd.service.admission import Admission, Guest
 from shardd.service.auth import Identity
 from shardd.service.channel import Process
@@ -66,9 +66,7 @@ class Host(Guest, Protocol):
 class Service:
     """What every session shares. tasks: those of the sessions, which nothing else holds once a connection is lost"""
 
-    server: ServerDir
-    settings: Settings
-    live: LiveAccess
+    authorities: Authorities
     hooks: Path
     admission: Admission
     children: Children
@@ -76,11 +74,18 @@ class Service:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
-    def at(cls, server: ServerDir) -> Service:
-        settings = server.settings()
-        bound_own(settings.git_bounds)
-        hooks, children = server.install_hooks(), Children(settings.git_bounds)
-        return cls(server, settings, LiveAccess(server.root), hooks, Admission(settings), children)
+    def over(cls, authorities: Authorities) -> Service:
+        def bounds() -> Bounds:
+            return authorities.settings.now().git_bounds
+
+        bound_own(bounds)
+        hooks, children = authorities.server.install_hooks(), Children(bounds)
+        return cls(authorities, hooks, Admission(authorities.settings.now), children)
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force just now."""
+        return self.authorities.settings.now()
 
     def begin(self, session: Session) -> None:
         """Serve it, and hold it until it has ended."""
@@ -174,7 +179,7 @@ class Session:
     def _context(self) -> Context:
         self._rights()
         return Context(
-            server=self._service.server,
+            authorities=self._service.authorities,
             principal=self._client.principal,
             operator=False,
             opened=self._opened,
@@ -192,7 +197,7 @@ class Session:
         lasting = Lasting(settings.max_git_seconds, settings.stall_seconds or None)
         prepared = await asyncio.to_thread(
             git_run,
-            self._service.server,
+            self._service.authorities,
             self._rights(),
             request,
             self._client.principal,
@@ -237,7 +242,7 @@ class Session:
 
     def _rights(self) -> Access:
         """What is granted now, provided that what opened this connection would still open it."""
-        snapshot = self._service.live.snapshot()
+        snapshot = self._service.authorities.access.now()
         self._client.identity.still(snapshot)
         return snapshot.access
 

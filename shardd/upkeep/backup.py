@@ -32,7 +32,7 @@ from pathlib import Path
 import msgspec
 
 from shardd.authority import move_record
-from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authorities import Authorities
 from shardd.authority.lease_clock import SystemTime, read
 from shardd.authority.lease_store import LeaseStore, Record
 from shardd.core.lease import Restored
@@ -82,8 +82,9 @@ class Brought:
     epochs: dict[str, int] = field(default_factory=dict)
 
 
-def backup(server: ServerDir, dest: Path) -> Saved:
+def backup(authorities: Authorities, dest: Path) -> Saved:
     """Bring the backup at `dest`, which may be new, up to date. Corrupt if the server has lost what it holds."""
+    server = authorities.server
     _check_dest(server, dest)
     saved = Saved()
     with writing(dest), _alone(dest):
@@ -92,7 +93,7 @@ def backup(server: ServerDir, dest: Path) -> Saved:
         for half_made in (dest / "repos").glob(".new-*"):
             shutil.rmtree(half_made, ignore_errors=True)
         for repo in server.repo_names():
-            _save_repo(server, repo, dest / "repos" / f"{repo}.git", saved)
+            _save_repo(authorities, repo, dest / "repos" / f"{repo}.git", saved)
         made = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         files = [name for name in _FILES if (dest / "files" / name).exists()]
         marker = Marker(_FORMAT, made, VERSION, str(server.root), files, saved.repos)
@@ -195,16 +196,16 @@ def _alone(dest: Path) -> Iterator[None]:
         yield
 
 
-def _save_repo(server: ServerDir, repo: str, mirror: Path, saved: Saved) -> None:
+def _save_repo(authorities: Authorities, repo: str, mirror: Path, saved: Saved) -> None:
     create_bare(mirror, hooks="refused", limits=Limits())
     (mirror / "config.lock").unlink(missing_ok=True)  # of a git that was killed: nobody else configures the copy
-    authority = authority_over(server, repo, FileAccess)
     with (
-        authority.ledger.repository as origin,
+        authorities.repo(repo, FileAccess) as authority,
         Repository(mirror) as copy,
         locked(copy.locks, [_LOCK]) as locks,
     ):
         move_record.settle(copy, locks)
+        origin = authority.ledger.repository
         wanted: dict[str, str] = {}
         records: list[Record] = []
         spaces = origin.spaces()
@@ -277,14 +278,14 @@ def _copy_plain_refs(origin: Repository, copy: Repository) -> None:
 
 def _bring(source: Path, draft: Path, marker: Marker) -> Brought:
     """The repos. Nobody reads access files in the draft, and nobody's secrets are there."""
-    server = ServerDir.create(draft, restoring=True)
+    authorities = Authorities.open(ServerDir.create(draft, restoring=True))
     brought = Brought(marker.made)
     floor = SystemTime().wall() - _EPOCH_ZERO
     for mirror in sorted((source / "repos").glob("*.git")):
         repo = mirror.name.removesuffix(".git")
-        create_repo(server, repo)
-        authority = authority_over(server, repo, FileAccess)
-        with authority.ledger.repository as origin, Repository(mirror) as copy:
+        authorities.create(repo)
+        with authorities.repo(repo, FileAccess) as authority, Repository(mirror) as copy:
+            origin = authority.ledger.repository
             refs = copy.refs_below("refs/")
             refs.update({move.ref: move.new for move in move_record.unfinished(copy, _LOCK) if move.new is not None})
             if refs:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shardd.authority.appending import append_drafts
-from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authorities import Authorities
 from shardd.authority.facts import Pusher
 from shardd.core.event import Draft, Event
 from shardd.core.journal import Entry
@@ -131,9 +131,9 @@ def hosted(tmp_path: Path) -> Path:
     server = ServerDir.create(tmp_path / "server")
     for grant in RIGHTS.grants:
         server.access.grant(grant)
-    create_repo(server, "garden")
-    authority = authority_over(server, "garden", lambda: RIGHTS)
-    with authority.ledger.repository:
+    authorities = Authorities.open(server)
+    authorities.create("garden")
+    with authorities.repo("garden", lambda: RIGHTS) as authority:
         authority.create(SPACE)
     return server.repo_path("garden")
 

@@ -25,7 +25,7 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
 
 
 def test_a_git_of_ours_is_bounded(git: Git) -> None:
-    bound_own(Bounds(memory=300_000_000, cpu=55))
+    bound_own(lambda: Bounds(memory=300_000_000, cpu=55))
     with git._open("cat-file", "--batch", stdin=subprocess.PIPE) as child:  # type: ignore[arg-type]
         limits = Path(f"/proc/{child.pid}/limits").read_text()
         assert child.stdin is not None
@@ -37,7 +37,7 @@ def test_a_git_of_ours_is_bounded(git: Git) -> None:
 
 def test_one_that_has_no_memory_left_is_an_error(git: Git) -> None:
     """Never an answer."""
-    bound_own(Bounds(memory=20_000_000, cpu=55))
+    bound_own(lambda: Bounds(memory=20_000_000, cpu=55))
     with pytest.raises(Unavailable, match="ut of memory"):
         git.run("hash-object", "-w", "--stdin", stdin=bytes(60_000_000))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from shardd.authority.appending import append_drafts
-from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authorities import Authorities
 from shardd.authority.facts import Pusher
 from shardd.authority.lease_clock import Mark
 from shardd.authority.lease_store import LeaseStore, Record
@@ -39,11 +39,11 @@ TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "server"
     server = ServerDir.create(root)
-    create_repo(server, "garden")
+    authorities = Authorities.open(server)
+    authorities.create("garden")
     (root / "host_keys" / "ed25519").write_text("secret")
     (root / "host_keys" / "ed25519").chmod(0o600)
-    authority = authority_over(server, "garden", FileAccess)
-    with authority.ledger.repository:
+    with authorities.repo("garden", FileAccess) as authority:
         authority.create("whynot")
         authority.change("whynot", Acquire("alice"))
         append_drafts(authority, "whynot", drafts("alice"), Pusher("alice"), epoch=None)

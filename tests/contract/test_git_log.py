@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.authority.authorities import authority_over, create_repo, embedded_authority
+from shardd.authority.authorities import Authorities, embedded_authority
 from shardd.core.event import Head
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess, Grant
@@ -163,9 +163,9 @@ def served(tmp_path: Path) -> Path:
     server = ServerDir.create(tmp_path / "srv")
     server.access.grant(Grant("alice", "append", "garden"))
     server.access.grant(Grant("bob", "read", "garden"))
-    create_repo(server, "garden")
-    authority = authority_over(server, "garden", lambda: server.access.load().access)
-    with authority.ledger.repository:
+    authorities = Authorities.open(server)
+    authorities.create("garden")
+    with authorities.repo("garden", FileAccess) as authority:
         authority.create("whynot")
     return server.repo_path("garden")
 
@@ -182,9 +182,8 @@ def test_in_a_server_the_handle_obeys_its_rules(served: Path) -> None:
         GitLog(served, principal="alice").append("nowhere", "note")
     assert caught.value.code in ("no-such-space", "not-permitted")
     assert GitLog(served).head("nowhere") is None
-    server = ServerDir(served.parent.parent)
-    authority = authority_over(server, "garden", lambda: server.access.load().access)
-    with authority.ledger.repository:
+    authorities = Authorities.open(ServerDir(served.parent.parent))
+    with authorities.repo("garden", authorities.granted) as authority:
         epoch = authority.change("whynot", Acquire("alice")).epoch
     made = GitLog(served, principal="alice").append("whynot", "note")
     assert (made.actor, made.epoch) == ("alice", epoch)

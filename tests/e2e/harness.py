@@ -147,7 +147,7 @@ class Server:
         return run_shardd(self.home, *words, "--dir", str(self.root), input=input)
 
     def settings(self, text: str) -> None:
-        """Write config.toml; takes effect with the next start."""
+        """Write config.toml."""
         (self.root / "config.toml").write_text(text)
 
     def repo(self, name: str) -> Path:

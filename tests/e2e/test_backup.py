@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import Authorities
 from shardd.core.journal import decode_entry
 from shardd.core.refs import Change
 from shardd.files.crash_points import Point
@@ -271,10 +272,10 @@ def test_a_backup_killed_between_journal_and_log_is_read_as_if_it_had_ended(
     garden: Garden, alice: Actor, dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Git moves one ref after the other, and may be killed with its parent in between."""
-    server = ServerDir(garden.server.root)
+    authorities = Authorities.open(ServerDir(garden.server.root))
     alice.clone(garden)
     grow_once(alice, 1)
-    backup(server, dest)
+    backup(authorities, dest)
     grow_once(alice, 2)
 
     class Killed(BaseException):
@@ -290,12 +291,12 @@ def test_a_backup_killed_between_journal_and_log_is_read_as_if_it_had_ended(
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "move_refs", killed)
         with pytest.raises(Killed):
-            backup(server, dest)
+            backup(authorities, dest)
     restore(dest, tmp_path / "back")
     shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
     back = git(tmp_path / "back" / "repos" / f"{garden.repo}.git", "rev-parse", garden.ref).stdout.strip()
     assert back == garden.head()
-    backup(server, dest)
+    backup(authorities, dest)
     shardd(tmp_path, "verify", "--repo", str(mirror(dest, garden))).must()
 
 
@@ -363,7 +364,7 @@ def test_a_backup_that_is_not_whole_is_not_restored(garden: Garden, dest: Path, 
 def test_a_killed_restore_leaves_no_keys_and_is_begun_anew(
     dest: Path, garden: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backup(ServerDir(garden.server.root), dest)
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     root = tmp_path / "back"
     steps: list[Point] = []
     monkeypatch.setattr(module, "reached", steps.append)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authorities import Authorities
 from shardd.core.roles import FileAccess, Grant
 from shardd.files.server_dir import ServerDir
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings
@@ -35,9 +35,9 @@ def garden(server: OpenSsh) -> Garden:
     """As elsewhere, but made in this process: each login through sshd starts Python three times."""
     garden = Garden(server, server.next_name())
     directory = ServerDir(server.root)
-    create_repo(directory, garden.repo)
-    authority = authority_over(directory, garden.repo, FileAccess)
-    with authority.ledger.repository:
+    authorities = Authorities.open(directory)
+    authorities.create(garden.repo)
+    with authorities.repo(garden.repo, FileAccess) as authority:
         authority.create(garden.space)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):
         directory.access.grant(Grant(name, role, garden.repo))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
 from shardd.commands.leases import Acquire
 from shardd.commands.principals import Retire
@@ -98,6 +99,7 @@ def test_what_an_interrupted_retirement_left_is_mended(server: Server, garden: s
 def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden: str) -> None:
     """The acquirer looked up its rights before the retirement, and comes to the lock after it."""
     directory = ServerDir(server.root)
+    authorities = Authorities.open(directory)
     before = directory.access.load().access
     looks = iter([before])
 
@@ -108,7 +110,7 @@ def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden:
             found = directory.access.load().access
         return found
 
-    context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    context = Context(authorities, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
     with pytest.raises(Rejected, match="alice needs the role append"):
         Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
@@ -118,7 +120,8 @@ def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden:
 def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Server, garden: str) -> None:
     """The acquirer has the lock, and looked up its rights, before the retirement; and stores the lease after it."""
     directory = ServerDir(server.root)
-    operator = Context(directory, None, operator=True, opened=lambda file: io.BytesIO())
+    authorities = Authorities.open(directory)
+    operator = Context(authorities, None, operator=True, opened=lambda file: io.BytesIO())
     retiring = threading.Thread(target=Retire("alice").run, args=(operator,))
     looks = iter([None])
 
@@ -130,7 +133,7 @@ def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Serv
                 time.sleep(0.001)
         return found
 
-    context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    context = Context(authorities, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
     Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
     retiring.join()
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)

@@ -67,7 +67,7 @@ class Somebody:
 
 
 def test_strangers_make_room_for_each_other_and_for_whoever_logs_in() -> None:
-    admission = Admission(Settings(max_unauthenticated=4, max_connections=4, max_connections_per_address=3))
+    admission = Admission(lambda: Settings(max_unauthenticated=4, max_connections=4, max_connections_per_address=3))
     crowd = [Somebody("10.0.0.1") for _ in range(3)]
     alone = Somebody("10.0.0.2")
     for each in (alone, *crowd, Somebody("10.0.0.3"), Somebody("10.0.0.4")):
@@ -88,7 +88,7 @@ def test_strangers_make_room_for_each_other_and_for_whoever_logs_in() -> None:
 
 
 def test_sessions_are_shared_out() -> None:
-    admission = Admission(Settings(max_sessions=3, max_sessions_per_principal=2, max_sessions_per_connection=1))
+    admission = Admission(lambda: Settings(max_sessions=3, max_sessions_per_principal=2, max_sessions_per_connection=1))
     one, two, three = (Somebody("10.0.0.1") for _ in range(3))
     with admission.session(one, "bob"):
         with pytest.raises(Unavailable, match="on this connection"), admission.session(one, "bob"):
@@ -104,3 +104,19 @@ def test_sessions_are_shared_out() -> None:
                 pass
     with admission.session(one, "bob"), admission.session(two, "bob"):
         pass
+
+
+def test_the_settings_that_count_are_those_of_the_moment() -> None:
+    settings = Settings(max_sessions=2)
+    admission = Admission(lambda: settings)
+    with admission.session(Somebody("10.0.0.1"), "bob"):
+        settings = Settings(max_sessions=1)
+        with pytest.raises(Unavailable, match="commands run here"), admission.session(Somebody("10.0.0.2"), "bob"):
+            pass
+        settings = Settings(max_sessions=9)  # but threads were made for two
+        with (
+            admission.session(Somebody("10.0.0.2"), "bob"),
+            pytest.raises(Unavailable, match="commands run here"),
+            admission.session(Somebody("10.0.0.3"), "bob"),
+        ):
+            pass

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shardd.authority.authorities import authority_over, create_repo
+from shardd.authority.authorities import Authorities
 from shardd.commands.events import line, show_log
+from shardd.core.roles import FileAccess
 from shardd.files.server_dir import ServerDir
 from shardd.logs.memory_log import MemoryLog
 
@@ -55,9 +56,9 @@ def shardd_on_a_terminal(*words: str, env: dict[str, str]) -> str:
 
 def test_a_terminal_shows_colours_through_the_pager_and_a_pipe_does_not(tmp_path: Path) -> None:
     server = ServerDir.create(tmp_path / "srv")
-    create_repo(server, "garden")
-    authority = authority_over(server, "garden", lambda: server.access.load().access)
-    with authority.ledger.repository:
+    authorities = Authorities.open(server)
+    authorities.create("garden")
+    with authorities.repo("garden", FileAccess) as authority:
         authority.create("whynot")
     words = ("--dir", str(server.root), "lease", "history", "garden/whynot")
     assert "never leased" in shardd_on_a_terminal(*words, env={"TERM": "xterm", "GIT_PAGER": "false"})

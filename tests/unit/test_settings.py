@@ -8,7 +8,7 @@ import pytest
 
 from shardd.errors import Corrupt
 from shardd.files.access import AccessFiles
-from shardd.files.settings import Settings
+from shardd.files.settings import Settings, SettingsFile
 
 
 def test_no_file_means_the_defaults(tmp_path: Path) -> None:
@@ -85,3 +85,31 @@ def test_a_mistake_in_a_list_of_keys(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("# a comment\n\nssh-ed25519 AAAA nobody\n")
     with pytest.raises(Corrupt, match=f"{name}:3: "):
         AccessFiles(tmp_path).load()
+
+
+def test_what_was_good_for_an_earlier_process_is_in_force_for_a_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("max-sessions = 5\n")
+    SettingsFile(tmp_path).watched()
+    path.write_text("max-sessions = \n")
+    later = SettingsFile(tmp_path).watched()
+    assert later.now().max_sessions == 5
+    assert isinstance(later.fault, Corrupt)
+    path.write_text("max-sessions = 6\n")
+    assert later.now().max_sessions == 6
+    path.write_text("max-sessions = \n")
+    assert SettingsFile(tmp_path).watched().now().max_sessions == 6
+
+
+@pytest.mark.parametrize("copy", [None, b"", b'{"max-sessions": ', b'{"of-another-version": 1}'])
+def test_settings_that_never_read_are_an_error(tmp_path: Path, copy: bytes | None) -> None:
+    (tmp_path / "config.toml").write_text("max-sessions = \n")
+    if copy is not None:
+        (tmp_path / ".last-good-config.json").write_bytes(copy)
+    with pytest.raises(Corrupt, match=r"config\.toml:1"):
+        SettingsFile(tmp_path).watched()
+
+
+def test_a_copy_that_cannot_be_kept_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / ".last-good-config.json").mkdir()
+    assert SettingsFile(tmp_path).watched().now() == Settings()
