@@ -42,7 +42,7 @@ class Log:
         return show_log(self._events(context))
 
     def _events(self, context: Context) -> Iterator[Event]:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             repository = authority.ledger.repository
             oid = repository.read_ref(space_ref(self.address.space)) or ""
             yield from log_reader.events(repository, self.address.space, oid, after=self.after)
@@ -122,7 +122,7 @@ class Append:
             )
             for line in lines
         ]
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             return append_drafts(
                 authority,
                 self.address.space,

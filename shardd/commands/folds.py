@@ -27,7 +27,7 @@ class Fold:
     at: Point | None
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ):
+        with context.authority(self.address, Role.READ):
             return fold_in(context.server.repo_path(self.address.repo), self.address.space, self.at)
 
 
@@ -38,7 +38,7 @@ class Diff:
     after: Point
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ):
+        with context.authority(self.address, Role.READ):
             return diff_in(context.server.repo_path(self.address.repo), self.address.space, self.before, self.after)
 
 

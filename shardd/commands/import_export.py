@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from shardd.authority.facts import Options
+from shardd.authority.facts import LOCAL, Options, Pusher
 from shardd.authority.whole_log import import_events
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer
@@ -59,13 +59,13 @@ class Export:
         target = context.target(self.file)
         if target is None:
             return listed(self._lines(context))
-        with context.space(self.address, Role.READ):
+        with context.authority(self.address, Role.READ):
             log = GitLog(context.server.repo_path(self.address.repo))
             head = export_jsonl(log, self.address.space, target)
         return exported(str(self.address), self.file, head.seq, head.oid)
 
     def _lines(self, context: Context) -> Iterator[bytes]:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             repository = authority.ledger.repository
             oid = repository.read_ref(space_ref(self.address.space)) or ""
             for event in log_reader.events(repository, self.address.space, oid):
@@ -81,17 +81,19 @@ def import_lines(
     keep_gaps: bool,
     dry_run: bool,
 ) -> Imported:
-    """Take the log over into a space of the server, which the operator need not have created."""
-    context.require(Role.APPEND, address.repo, address.space)
-    with context.owned(address.repo) as authority:
+    """Take the log over into a space of the server. Whoever may write the files need not have begun it, nor need a
+    lease while nobody holds one.
+    """
+    owner = context.rights().owner
+    with context.authority(address, Role.APPEND, begun=False) as authority:
         return import_events(
             authority,
             address.space,
             decode_lines(lines, address.space),
-            context.owner(),
+            Pusher(context.principal or LOCAL, unleased=True) if owner else context.pusher(),
             options=options,
             keep_gaps=keep_gaps,
-            create=context.operator,
+            create=owner,
             dry_run=dry_run,
             gone=context.gone,
         )
