@@ -23,7 +23,14 @@ from shardd.core.roles import Access, Grant, Rights
 from shardd.git.repository import Repository, create_bare
 
 PEOPLE = ("alice", "bob", "carol", "dave")
-RIGHTS = Access(frozenset({Grant(name, "append", "garden") for name in PEOPLE} | {Grant("mallory", "read", "garden")}))
+ADMIN = "root"
+"""In whose name the authorities of tests begin and freeze spaces, and grant and revoke leases."""
+RIGHTS = Access(
+    frozenset(
+        {Grant(name, "append", "garden") for name in PEOPLE}
+        | {Grant("mallory", "read", "garden"), Grant(ADMIN, "admin", "garden")}
+    )
+)
 
 
 Kept: TypeAlias = Authority[Ledger]
@@ -48,7 +55,7 @@ def backend_of(name: str, folder: Path, source: TimeSource, stack: ExitStack) ->
     """The ledger of that name. stack: closes what is opened"""
     if name == "memory":
         ledger = MemoryLedger(source=source)
-        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=lambda: rights))
+        return Backend(name, lambda rights: Authority(ledger, label="garden", rights=lambda: rights, by=ADMIN))
     path = make_repo(folder / "garden.git")
     return Backend(name, lambda rights: stack.enter_context(embedded(path, source=source, rights=rights)))
 
@@ -61,7 +68,7 @@ def make_repo(path: Path) -> Path:
 @contextmanager
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
-        yield embedded_authority(repository, label="garden", rights=lambda: rights, source=source)
+        yield embedded_authority(repository, label="garden", rights=lambda: rights, by=ADMIN, source=source)
 
 
 _serial = iter(range(10**9))

@@ -16,7 +16,7 @@ from shardd.authority.lease_clock import TimeSource
 from shardd.authority.moved import Moved
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo
-from shardd.core.roles import Rights
+from shardd.core.roles import Access, FileAccess, Rights
 from shardd.errors import Rejected, SharddError
 from shardd.files.access import Snapshot
 from shardd.files.last_good import LastGood
@@ -32,13 +32,16 @@ def embedded_authority(
     *,
     label: str,
     rights: Callable[[], Rights],
+    by: str | None = None,
     limits: Limits | None = None,
     source: TimeSource | None = None,
     moved: Moved | None = None,
 ) -> EmbeddedAuthority:
-    """The authority over a bare repo. source: the machine's clocks; moved: that of the repo in this process"""
+    """The authority over a bare repo. by: see Authority; source: the machine's clocks; moved: that of the repo in this
+    process
+    """
     ledger = EmbeddedLedger(repository, source=source, moved=moved)
-    return Authority(ledger, label=label, rights=rights, limits=limits)
+    return Authority(ledger, label=label, rights=rights, by=by, limits=limits)
 
 
 class Authorities:
@@ -65,24 +68,33 @@ class Authorities:
     def settings(self) -> LastGood[Settings]:
         return SettingsFile(self.server.root).watched()
 
-    def granted(self) -> Rights:
+    def granted(self) -> Access:
         """What is granted at this moment."""
         return self.access.now().access
+
+    def operator(self) -> FileAccess:
+        """The rights at this moment of whoever may write the server's files."""
+        return FileAccess(self.granted())
+
+    def moved(self, repo: str) -> Moved:
+        """What tells, in this process, of each change in the repo."""
+        return self._moved.setdefault(repo, Moved())
 
     def reload(self) -> list[SharddError]:
         """Read access and settings anew, whatever their files' dates say; why the last good ones stay in force."""
         return [fault for fault in (self.access.reload(), self.settings.reload()) if fault is not None]
 
     @contextmanager
-    def repo(self, name: str, rights: Callable[[], Rights]) -> Iterator[EmbeddedAuthority]:
-        """The authority over a repo, until the block ends; Rejected if there is none of that name."""
+    def repo(self, name: str, rights: Callable[[], Rights], *, by: str | None = None) -> Iterator[EmbeddedAuthority]:
+        """The authority over a repo, until the block ends; Rejected if there is none of that name. by: see Authority"""
         with Repository(self.server.repo_path(name)) as repository:
             yield embedded_authority(
                 repository,
                 label=name,
                 rights=rights,
+                by=by,
                 limits=self.settings.now().limits,
-                moved=self._moved.setdefault(name, Moved()),
+                moved=self.moved(name),
             )
 
     def create(self, repo: str) -> None:

@@ -28,10 +28,11 @@ from shardd.core.lease import OneShot, Outcome, Restored, Transition, change, ob
 from shardd.core.limits import Limits
 from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
+from shardd.core.permission import check_lease_call
 from shardd.core.policy import Accept, Decision, decide
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, lease_ref
-from shardd.core.roles import Rights
+from shardd.core.roles import Rights, Role, require
 from shardd.core.tenancy import Ended, Lease, Tenancy
 from shardd.errors import Misuse
 from shardd.files.crash_points import Point, reached
@@ -56,14 +57,24 @@ class Changed:
 class Authority(Generic[L_co]):
     """label: what the repo is called in messages and scopes
 
-    rights: who may append, as it stands: looked up under the locks, since rights may go while one waits for them
+    rights: who may do what, as it stands: looked up under the locks, since rights may go while one waits for them
+    by: in whose name spaces are begun and frozen, and leases granted and revoked
     """
 
-    def __init__(self, ledger: L_co, *, label: str, rights: Callable[[], Rights], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        ledger: L_co,
+        *,
+        label: str,
+        rights: Callable[[], Rights],
+        by: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.ledger = ledger
         self.label = label
         self.limits = limits or Limits()
         self._rights = rights
+        self._by = by
 
     @property
     def terms(self) -> Terms:
@@ -113,14 +124,11 @@ class Authority(Generic[L_co]):
         where = f"{lease_ref(check_space(space))} of {self.label}"
         return (entry_at(where, oid, raw) for oid, raw in self.ledger.journal(space))
 
-    def change(self, space: str, transition: Transition, *, allowed: Callable[[], None] = lambda: None) -> Changed:
-        """Apply a lease transition; Rejected if it may not be, or if nobody created the space.
-
-        allowed: called under the lock; raises if whoever asks may not ask for that
-        """
+    def change(self, space: str, transition: Transition) -> Changed:
+        """Apply a lease transition; Rejected if it may not be asked for, or not be, or if nobody created the space."""
         self.existing(space)
         with self.hold([space]) as held:
-            allowed()
+            check_lease_call(self._rights(), self._by, transition, self.label, space)
             return held.change(space, transition)
 
     def append(
@@ -135,15 +143,20 @@ class Authority(Generic[L_co]):
             return held.append(space, expected, commits, Pusher(principal), epoch)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
-        """Begin a space with its genesis, numbered `seq`; Rejected if it exists."""
+        """Begin a space with its genesis, numbered `seq`; Rejected if it exists, or if that is not for who asks."""
         with self.hold([space], creating=True) as held:
+            self._require_admin(space)
             return held.create(space, seq=seq)
 
     def freeze(self, space: str, message: str | None) -> None:
-        """Make a space read-only, with the message that a pusher is shown; None lifts it."""
+        """Make a space read-only, with the message that a pusher is shown; None lifts it. Rejected as `create` does."""
         self.existing(space)
         with self.hold([space]) as held:
+            self._require_admin(space)
             held.freeze(space, message)
+
+    def _require_admin(self, space: str) -> None:
+        require(self._rights(), self._by, Role.ADMIN, self.label, space)
 
     @contextmanager
     def hold(self, spaces: Iterable[str], *, also: Iterable[str] = (), creating: bool = False) -> Iterator[Held]:

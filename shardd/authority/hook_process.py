@@ -92,7 +92,7 @@ def _receiver(repo: Path) -> Receiver:
     named = os.environ.get("SHARDD_PRINCIPAL") if server.is_ours() else None
 
     def look_up() -> tuple[Pusher, Rights]:
-        access = authorities.access.now().access
+        access = authorities.granted()
         return Pusher(named or access.local.get(_user())), access
 
     reach = (os.environ.get("SHARDD_REACH") if named else None) or f"shardd --dir {server.root}"

@@ -87,8 +87,9 @@ def _context(authorities: Authorities, acting_as: str | None) -> Context:
     server = authorities.server
     if not os.access(server.repos, os.W_OK):
         raise Unavailable(f"you may not write {server.root}", "run this as the user that owns it")
-    who = authorities.access.now().access.local.get(_user()) if acting_as is None else check_principal(acting_as)
-    return Context(authorities, who, operator=acting_as is None, opened=open_input, target=_target)
+    who = authorities.granted().local.get(_user()) if acting_as is None else check_principal(acting_as)
+    rights = authorities.operator if acting_as is None else authorities.granted
+    return Context(authorities, who, rights, opened=open_input, target=_target)
 
 
 def _target(file: str) -> Path | None:

@@ -74,10 +74,9 @@ class Shell:
         context = Context(
             authorities=authorities,
             principal=self.name,
-            operator=False,
             opened=_standard_input,
             gone=_hung_up,
-            granted=partial(self._access, authorities),
+            rights=partial(self._access, authorities),
             fingerprint=self.key,
         )
         return speak(server_grammar(reach), request, partial(run_on, context), voice, reach=reach)

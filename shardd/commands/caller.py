@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from shardd.authority.authorities import Authorities, EmbeddedAuthority
-from shardd.authority.facts import LOCAL, Pusher
+from shardd.authority.facts import Pusher
 from shardd.commands.result import Answer
 from shardd.core.names import Address
-from shardd.core.roles import Access, FileAccess, Role
+from shardd.core.roles import Rights, Role, require, require_admin
 from shardd.errors import Misuse, Rejected
+from shardd.files.access import Snapshot
 from shardd.files.server_dir import ServerDir
 
 _SMALL = 64 * 1024
@@ -23,29 +24,29 @@ _SMALL = 64 * 1024
 class Context:
     """authorities: of which server; principal: on whose behalf, if anybody's
 
-    operator: the caller may write the server's files, so nothing is denied
+    rights: the caller's at this moment, looked up anew each time; raises if the caller is let in no more. Whoever may
+    write the server's files has them all: see FileAccess
     opened: gives the bytes of a FILE argument; a remote caller's is always standard input
     target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
-    granted: what is granted at this moment, looked up anew each time; raises if the caller is let in no more
     fingerprint: of the key, or of the certificate's key, with which the caller came
     """
 
     authorities: Authorities
     principal: str | None
-    operator: bool
+    rights: Callable[[], Rights]
     opened: Callable[[str], IO[bytes]]
     gone: Callable[[], bool] = lambda: False
     target: Callable[[str], Path | None] = lambda file: None
-    granted: Callable[[], Access] | None = None
     fingerprint: str | None = None
 
     @property
     def server(self) -> ServerDir:
         return self.authorities.server
 
-    def access(self) -> Access:
-        return self.granted() if self.granted is not None else self.authorities.access.now().access
+    def granted(self) -> Snapshot:
+        """Keys and roles of everybody, at this moment."""
+        return self.authorities.access.now()
 
     def me(self) -> str:
         """The principal that acts, or Rejected."""
@@ -59,46 +60,37 @@ class Context:
 
     def require(self, role: Role, repo: str, space: str | None = None) -> None:
         """Nothing if the caller has the role, else Rejected. Comes before any look at what exists."""
-        if not self.operator:
-            self.access().require(self.me(), role, repo, space)
+        require(self.rights(), self.principal, role, repo, space)
 
-    def require_operator(self) -> None:
+    def require_owner(self) -> None:
         """Nothing if the caller may write the server's files, else Rejected."""
-        if not self.operator:
+        if not self.rights().owner:
             raise Rejected("not-permitted", "this is for whoever runs the server", "run it on its host, without `--as`")
 
     def require_admin(self) -> None:
-        if not self.operator:
-            self.access().require_admin(self.me())
+        require_admin(self.rights(), self.principal)
 
     def readable(self) -> Iterator[str]:
         """The repos that the caller may read."""
-        access = self.access()
+        rights = self.rights()
         for repo in self.server.repo_names():
-            if self.operator or access.role(self.me(), repo) >= Role.READ:
+            if rights.role(self.principal or "", repo) >= Role.READ:
                 yield repo
 
     @contextmanager
-    def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        with self.authorities.repo(repo, self.access) as authority:
-            yield authority
+    def authority(
+        self, where: Address | str, role: Role = Role.READ, *, begun: bool = True
+    ) -> Iterator[EmbeddedAuthority]:
+        """The authority over a repo, or over that of a space, if the caller has the role there. The only way in.
 
-    @contextmanager
-    def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        """Like authority; to the operator, who may write its files, the rules grant everything."""
-        with self.authorities.repo(repo, FileAccess if self.operator else self.access) as authority:
-            yield authority
-
-    def owner(self) -> Pusher:
-        """Like pusher; the operator needs no lease while nobody holds one."""
-        return Pusher(self.principal or LOCAL, unleased=True) if self.operator else self.pusher()
-
-    @contextmanager
-    def space(self, address: Address, role: Role) -> Iterator[EmbeddedAuthority]:
-        """The authority over an existing space on which the caller has the role."""
-        self.require(role, address.repo, address.space)
-        with self.authority(address.repo) as authority:
-            authority.existing(address.space)
+        The role is asked here before any look at what exists, and again under the lock of whatever changes something.
+        begun: Rejected as well if nobody began the space
+        """
+        repo, space = (where.repo, where.space) if isinstance(where, Address) else (where, None)
+        self.require(role, repo, space)
+        with self.authorities.repo(repo, self.rights, by=self.principal) as authority:
+            if begun and space is not None:
+                authority.existing(space)
             yield authority
 
     def pusher(self) -> Pusher:

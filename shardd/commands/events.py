@@ -40,7 +40,7 @@ class Log:
         return show_log(self._events(context))
 
     def _events(self, context: Context) -> Iterator[Event]:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             yield from authority.events(self.address.space, self.after)
 
 
@@ -118,7 +118,7 @@ class Append:
             )
             for line in lines
         ]
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             return append_drafts(
                 authority,
                 self.address.space,

@@ -26,7 +26,7 @@ class Fold:
     at: Point | None
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             return fold_of(authority, _snapshots(context, self.address), self.address.space, self.at)
 
 
@@ -37,7 +37,7 @@ class Diff:
     after: Point
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             snapshots = _snapshots(context, self.address)
             return diff_of(authority, snapshots, self.address.space, self.before, self.after)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shardd.authority.authorities import Authorities
 from shardd.core.names import check_repo, check_space, is_id
-from shardd.core.roles import Access, Role
+from shardd.core.roles import Access, Rights, Role, require
 from shardd.errors import Misuse, Rejected
 from shardd.git.program import environment, executable
 from shardd.git.space_view import hidden, view
@@ -106,7 +106,7 @@ def is_git(asked: str | None) -> bool:
 
 def git_run(
     authorities: Authorities,
-    access: Access,
+    rights: Rights,
     request: GitService,
     principal: str,
     *,
@@ -118,12 +118,12 @@ def git_run(
 
     protocol: what the client sent as GIT_PROTOCOL; extra: further variables, for the hooks
     """
-    access.require(principal, Role.READ, request.repo, request.space)
+    require(rights, principal, Role.READ, request.repo, request.space)
     repository = path = authorities.server.repo_path(request.repo)
     limit = str(authorities.settings.now().max_pack_bytes)
     configuration = [("core.hooksPath", str(hooks)), ("receive.maxInputSize", limit)]
     if request.space is not None:
-        with authorities.repo(request.repo, lambda: access) as authority:
+        with authorities.repo(request.repo, lambda: rights) as authority:
             authority.existing(request.space)
         path = view(repository, request.space, authorities.server.cache(request.repo) / "views")
         configuration += [("transfer.hideRefs", pattern) for pattern in hidden(request.space, principal)]

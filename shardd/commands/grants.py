@@ -21,7 +21,7 @@ class RoleGrant:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        new = context.server.access.grant(Grant(self.name, self.role, self.scope))
+        new = context.server.access.grant(Grant(self.name, self.role, self.scope), allowed=context.require_admin)
         done = "has" if new else "already had"
         return say(f"{self.name} {done} {self.role} on {self.scope}", self._value(new))
 
@@ -37,7 +37,8 @@ class RoleRevoke:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        if not context.server.access.revoke(Grant(self.name, self.role, self.scope)):
+        grant = Grant(self.name, self.role, self.scope)
+        if not context.server.access.revoke(grant, allowed=context.require_admin):
             raise Rejected(
                 "not-found", f"{self.name} has no role {self.role} on {self.scope}", "see `shardd role list`"
             )
@@ -51,7 +52,7 @@ class RoleRevoke:
 class RoleList:
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        grants = sorted(context.access().grants)
+        grants = sorted(context.granted().access.grants)
         rows = [[g.principal, g.role, g.scope] for g in grants]
         values: list[Json] = [{"principal": g.principal, "role": g.role, "scope": g.scope} for g in grants]
         return table(["PRINCIPAL", "ROLE", "SCOPE"], rows, values, empty="no roles")

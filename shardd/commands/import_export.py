@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from shardd.authority.facts import Options
+from shardd.authority.facts import LOCAL, Options, Pusher
 from shardd.authority.whole_log import import_events
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer
@@ -56,14 +56,14 @@ class Export:
         target = context.target(self.file)
         if target is None:
             return listed(export_lines(context, self.address))
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             head = export_jsonl(authority, self.address.space, target)
         return exported(str(self.address), self.file, head.seq, head.oid)
 
 
 def export_lines(context: Context, address: Address) -> Iterator[bytes]:
     """The log of a space of the server."""
-    with context.space(address, Role.READ) as authority:
+    with context.authority(address, Role.READ) as authority:
         yield from exported_lines(authority, address.space)
 
 
@@ -76,17 +76,19 @@ def import_lines(
     keep_gaps: bool,
     dry_run: bool,
 ) -> Imported:
-    """Take the log over into a space of the server, which the operator need not have created."""
-    context.require(Role.APPEND, address.repo, address.space)
-    with context.owned(address.repo) as authority:
+    """Take the log over into a space of the server. Whoever may write the files need not have begun it, nor need a
+    lease while nobody holds one.
+    """
+    owner = context.rights().owner
+    with context.authority(address, Role.APPEND, begun=False) as authority:
         return import_events(
             authority,
             address.space,
             decode_lines(lines, address.space),
-            context.owner(),
+            Pusher(context.principal or LOCAL, unleased=True) if owner else context.pusher(),
             options=options,
             keep_gaps=keep_gaps,
-            create=context.operator,
+            create=owner,
             dry_run=dry_run,
             gone=context.gone,
         )

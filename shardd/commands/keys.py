@@ -26,7 +26,7 @@ class KeyAdd:
                 f"one public key is expected, not {len(lines)} lines", "give a file like ~/.ssh/id_ed25519.pub"
             )
         key = PublicKey.parse(lines[0])
-        context.server.access.add_key(self.name, key)
+        context.server.access.add_key(self.name, key, allowed=context.require_admin)
         return say(f"added {key.fingerprint} to {self.name}", {"principal": self.name, "fingerprint": key.fingerprint})
 
 
@@ -37,7 +37,7 @@ class KeyRemove:
 
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        context.server.access.remove_key(self.name, self.fingerprint)
+        context.server.access.remove_key(self.name, self.fingerprint, allowed=context.require_admin)
         return say(
             f"removed {self.fingerprint} from {self.name}", {"principal": self.name, "fingerprint": self.fingerprint}
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shardd.authority.authorities import EmbeddedAuthority
@@ -36,18 +36,17 @@ class Acquire:
 
     def run(self, context: Context) -> Answer:
         me = context.me()
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             ticket = secrets.token_hex(8) if self.wait else None
             ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
-            allowed = _asking(context, Role.APPEND, self.address)
-            changed = authority.change(self.address.space, ask, allowed=allowed)
+            changed = authority.change(self.address.space, ask)
             deadline = time.monotonic() + self.wait / 1000
             while changed.waiting is not None:
                 if context.gone() or time.monotonic() >= deadline:
                     authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
                     raise self._refused(authority.standing(self.address.space), me)
                 time.sleep(_POLL)
-                changed = authority.change(self.address.space, ask, allowed=allowed)
+                changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, f"{me} holds")
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
@@ -70,9 +69,9 @@ class Renew:
     epoch: int | None
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Renew(context.me(), self.ttl, self.epoch)
-            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.APPEND, self.address))
+            changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, f"{context.me()} holds")
 
 
@@ -82,9 +81,9 @@ class Release:
     epoch: int | None
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Release(context.me(), self.epoch)
-            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.APPEND, self.address))
+            changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, f"{context.me()} released")
 
 
@@ -97,12 +96,9 @@ class Transfer:
     reason: str
 
     def run(self, context: Context) -> Answer:
-        context.require(Role.APPEND, self.address.repo, self.address.space)
-        _may_hold(context, self.address, self.name)
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
-            allowed = _asking(context, Role.APPEND, self.address, for_=self.name)
-            changed = authority.change(self.address.space, ask, allowed=allowed)
+            changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -116,12 +112,9 @@ class GrantLease:
     fenced: bool
 
     def run(self, context: Context) -> Answer:
-        context.require(Role.ADMIN, self.address.repo, self.address.space)
-        _may_hold(context, self.address, self.name)
-        with context.space(self.address, Role.ADMIN) as authority:
+        with context.authority(self.address, Role.ADMIN) as authority:
             ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
-            allowed = _asking(context, Role.ADMIN, self.address, for_=self.name)
-            changed = authority.change(self.address.space, ask, allowed=allowed)
+            changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, f"{self.name} holds")
 
 
@@ -132,9 +125,9 @@ class RevokeLease:
     bar: int
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.ADMIN) as authority:
+        with context.authority(self.address, Role.ADMIN) as authority:
             ask = leases.Revoke(self.bar, _signed(context, self.reason))
-            changed = authority.change(self.address.space, ask, allowed=_asking(context, Role.ADMIN, self.address))
+            changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, "nobody holds")
 
 
@@ -143,7 +136,7 @@ class Show:
     address: Address
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             standing = authority.standing(self.address.space)
         lease = standing.tenancy.lease
         facts = [("space", str(self.address)), ("holder", lease.holder if lease else "nobody")]
@@ -168,13 +161,7 @@ class ListLeases:
     def run(self, context: Context) -> Answer:
         rows: list[list[str]] = []
         values: list[Json] = []
-        access = context.access()
-        names = [self.repo] if self.repo else context.server.repo_names()
-        for repo in names:
-            if self.repo:
-                context.require(Role.READ, repo)
-            elif not context.operator and access.role(context.me(), repo) < Role.READ:
-                continue
+        for repo in [self.repo] if self.repo else list(context.readable()):
             with context.authority(repo) as authority:
                 for standing in _standings(authority):
                     lease = standing.tenancy.lease
@@ -193,7 +180,7 @@ class History:
     def run(self, context: Context) -> Answer:
         rows: list[list[str]] = []
         values: list[Json] = []
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             for entry in authority.history(self.address.space):
                 tenure, head = entry.tenure, entry.resumed_at
                 rows.append(
@@ -224,22 +211,6 @@ class History:
 
 def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
     return [authority.standing(space) for space in authority.spaces()]
-
-
-def _may_hold(context: Context, address: Address, name: str) -> None:
-    """An operator's slip must not give the lease to somebody who could not push with it."""
-    context.access().require(name, Role.APPEND, address.repo, address.space)
-
-
-def _asking(context: Context, role: Role, address: Address, *, for_: str | None = None) -> Callable[[], None]:
-    """Whether the caller has the role, and whoever is to hold the lease may: looked up when it is called."""
-
-    def allowed() -> None:
-        context.require(role, address.repo, address.space)
-        if for_ is not None:
-            _may_hold(context, address, for_)
-
-    return allowed
 
 
 def _signed(context: Context, reason: str) -> str:

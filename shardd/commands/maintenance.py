@@ -25,7 +25,7 @@ class Backup:
     dest: str
 
     def run(self, context: Context) -> Answer:
-        context.require_operator()
+        context.require_owner()
         saved = backup.backup(context.authorities, Path(self.dest))
         spaces = sum(map(len, saved.repos.values()))
         what = f"{many(len(saved.repos), 'repo')} with {many(spaces, 'space')}"

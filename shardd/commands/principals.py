@@ -11,6 +11,7 @@ from shardd.commands.result import Answer, record, table
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, Revoke
 from shardd.core.names import check_principal
+from shardd.core.refs import locks_besides_spaces
 from shardd.core.roles import Access
 from shardd.errors import Rejected
 from shardd.files.access import Snapshot
@@ -20,7 +21,7 @@ from shardd.files.access import Snapshot
 class WhoAmI:
     def run(self, context: Context) -> Answer:
         me = context.me()
-        roles = _roles(context.access(), me)
+        roles = _roles(context.granted().access, me)
         facts = [("principal", me), ("roles", ", ".join(roles) or "none")]
         if context.fingerprint is not None:
             facts.append(("key", context.fingerprint))
@@ -35,7 +36,7 @@ def _roles(access: Access, principal: str) -> list[str]:
 class PrincipalList:
     def run(self, context: Context) -> Answer:
         context.require_admin()
-        snapshot = context.authorities.access.now()
+        snapshot = context.granted()
         known = [_Facts.of(snapshot, name) for name in sorted(snapshot.principals | snapshot.access.retired)]
         rows = [[f.name, str(len(f.keys)), ", ".join(f.roles) or "none", f.state] for f in known]
         return table(["PRINCIPAL", "KEYS", "ROLES", "STATE"], rows, [f.value() for f in known], empty="nobody")
@@ -48,7 +49,7 @@ class PrincipalShow:
     def run(self, context: Context) -> Answer:
         if self.name != context.principal:
             context.require_admin()
-        snapshot = context.authorities.access.now()
+        snapshot = context.granted()
         if self.name not in snapshot.principals | snapshot.access.retired:
             raise Rejected("not-found", f"there is no principal {self.name}", "see `shardd principal list`")
         facts = _Facts.of(snapshot, self.name)
@@ -75,13 +76,15 @@ class Retire:
         context.require_admin()
         if self.name == context.principal:
             raise Rejected("not-permitted", "you cannot retire yourself", "ask another admin")
-        new = context.server.access.retire(self.name)
-        # Rights are asked under a space's lock: whoever has it from here on grants nothing to the name any more, and
-        # what was granted before is seen under it.
+        new = context.server.access.retire(self.name, allowed=context.require_admin)
+        # Rights are asked under a lock: whoever has it from here on grants nothing to the name any more, and what was
+        # granted before is seen under it.
         text = f"{self.name} was retired"
         revoked: list[str] = []
         for repo in context.server.repo_names():
             with context.authority(repo) as authority:
+                with authority.hold([], also=locks_besides_spaces(self.name)):
+                    pass  # a push that had them before has come to its end
                 for space in authority.ledger.spaces():
                     with authority.hold([space]) as held:
                         lease = held.standing(space).tenancy.lease
@@ -131,7 +134,7 @@ class _Facts:
 
 def _held(context: Context, name: str) -> Iterator[tuple[str, str]]:
     """Repo and space of each live lease of a principal."""
-    for repo in context.server.repo_names():
+    for repo in context.readable():
         with context.authority(repo) as authority:
             yield from ((repo, space) for space in authority.held_by(name))
 

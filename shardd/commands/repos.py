@@ -40,8 +40,7 @@ class SpaceCreate:
     first: int
 
     def run(self, context: Context) -> Answer:
-        context.require(Role.ADMIN, self.address.repo, self.address.space)
-        with context.authority(self.address.repo) as authority:
+        with context.authority(self.address, Role.ADMIN, begun=False) as authority:
             head = authority.create(self.address.space, seq=self.first - 1)
         return say(f"created the space {self.address}", {"space": str(self.address), "seq": head.seq, "oid": head.oid})
 
@@ -54,7 +53,6 @@ class SpaceList:
         rows: list[list[str]] = []
         values: list[Json] = []
         for repo in [self.repo] if self.repo else list(context.readable()):
-            context.require(Role.READ, repo)
             with context.authority(repo) as authority:
                 for space in authority.spaces():
                     standing = authority.standing(space)
@@ -69,7 +67,7 @@ class SpaceShow:
     address: Address
 
     def run(self, context: Context) -> Answer:
-        with context.space(self.address, Role.READ) as authority:
+        with context.authority(self.address, Role.READ) as authority:
             standing = authority.standing(self.address.space)
         return record(_facts(self.address.repo, standing), _value(self.address.repo, standing))
 
@@ -83,7 +81,7 @@ class SpaceFreeze:
         message = None if self.message is None else " ".join(self.message.split())[:200]
         if message == "":
             raise Misuse("say why: the message is what a pusher is shown")
-        with context.space(self.address, Role.ADMIN) as authority:
+        with context.authority(self.address, Role.ADMIN) as authority:
             authority.freeze(self.address.space, message)
         done = f"{self.address} is read-only now: {message}" if message else f"{self.address} takes events again"
         return say(done, {"space": str(self.address), "frozen": message})

@@ -11,7 +11,6 @@ from shardd.commands.result import Answer, many
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.names import Address
-from shardd.core.roles import Role
 from shardd.errors import Corrupt, Rejected, Unavailable
 from shardd.git.repository import Repository
 from shardd.upkeep.verify import Keys, Report, spaces_in, verify
@@ -30,7 +29,6 @@ class Verify:
         files = context.server.access
         keys = Keys([f"{name} {key}" for name, owned in files.keys().items() for key in owned])
         for repo in [self.address.repo] if self.address else context.readable():
-            context.require(Role.READ, repo)
             with context.authority(repo) as authority:
                 repository = authority.ledger.repository
                 for refs in spaces_in(repository.git, bare=True):

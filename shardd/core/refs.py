@@ -257,6 +257,16 @@ def lock_of(ref: Ref) -> str:
     if family.lock is Lock.OWNER and ref.principal is not None:
         return f"@{family.name}-{ref.principal}"
     number = sha256(name_of(ref).encode("utf-8", "surrogatepass")).digest()[0] % _SPREAD
+    return _spread(number)
+
+
+def locks_besides_spaces(principal: str) -> list[str]:
+    """The names of all locks that are held while a push of `principal` moves refs of no space."""
+    own = [f"@{family.name}-{principal}" for family in FAMILIES if family.lock is Lock.OWNER]
+    return own + [_spread(number) for number in range(_SPREAD)]
+
+
+def _spread(number: int) -> str:
     return f"@{PLAIN.name}-{number:02}"
 
 

@@ -93,18 +93,14 @@ class Access:
         return bool(self._granted(principal))
 
     def is_admin(self, principal: str) -> bool:
-        """Admin of everything."""
         return Grant(principal, "admin", ALL) in self.grants and principal not in self.retired
 
-    def require(self, principal: str, role: Role, repo: str, space: str | None = None) -> None:
-        """Nothing if granted, else Rejected `not-permitted`."""
-        have = self.role(principal, repo, space)
-        if have < role:
-            raise not_permitted(principal, have, role, repo if space is None else f"{repo}/{space}")
+    def given(self, principal: str, repo: str, space: str | None = None) -> Role:
+        return self.role(principal, repo, space)
 
-    def require_admin(self, principal: str) -> None:
-        if not self.is_admin(principal):
-            raise not_permitted(principal, None, Role.ADMIN, ALL)
+    @property
+    def owner(self) -> bool:
+        return False
 
     def _granted(self, principal: str) -> list[Grant]:
         if principal in self.retired:
@@ -151,18 +147,59 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 class Rights(Protocol):
-    """Where the rules look up what a principal may do. `Access` is one; `FileAccess` the other."""
+    """Where the rules look up what whoever asks may do. `Access` is one; `FileAccess` the other."""
+
+    @property
+    def owner(self) -> bool:
+        """Whether it is whoever may write the files."""
+        ...
 
     def role(self, principal: str, repo: str, space: str | None = None) -> Role: ...
 
     def may_import(self, principal: str, repo: str, space: str) -> bool: ...
 
+    def is_admin(self, principal: str) -> bool:
+        """Admin of everything."""
+        ...
 
+    def given(self, principal: str, repo: str, space: str | None = None) -> Role:
+        """The role of somebody who need not be who asks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class FileAccess:
-    """The rights over a repo outside any server: whoever may write its files may do everything."""
+    """The rights of whoever may write the files: everything, under any name.
+
+    others: what others were given; None outside any server, where everybody who comes may write the files
+    """
+
+    others: Rights | None = None
+
+    @property
+    def owner(self) -> bool:
+        return True
 
     def role(self, principal: str, repo: str, space: str | None = None) -> Role:
         return Role.ADMIN
 
     def may_import(self, principal: str, repo: str, space: str) -> bool:
         return True
+
+    def is_admin(self, principal: str) -> bool:
+        return True
+
+    def given(self, principal: str, repo: str, space: str | None = None) -> Role:
+        return Role.ADMIN if self.others is None else self.others.role(principal, repo, space)
+
+
+def require(rights: Rights, principal: str | None, role: Role, repo: str, space: str | None = None) -> None:
+    """Nothing if `principal`, who asks, has the role, else Rejected `not-permitted`."""
+    have = rights.role(principal or "", repo, space)
+    if have < role:
+        raise not_permitted(principal or "nobody", have, role, repo if space is None else f"{repo}/{space}")
+
+
+def require_admin(rights: Rights, principal: str | None) -> None:
+    if not rights.is_admin(principal or ""):
+        raise not_permitted(principal or "nobody", None, Role.ADMIN, ALL)

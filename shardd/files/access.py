@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
@@ -112,6 +112,14 @@ class Snapshot:
         return frozenset(named - self.access.retired)
 
 
+Allowed: TypeAlias = Callable[[], None]
+"""Raises if whoever asks for an edit may not. Called when nobody else edits any more: that edit may have changed it."""
+
+
+def _by_owner() -> None:
+    """Whoever may write the files may edit them."""
+
+
 class AccessFiles:
     """The access files below the server directory `root`."""
 
@@ -155,9 +163,9 @@ class AccessFiles:
             found[path.stem] = self._read_keys(path)
         return found
 
-    def add_key(self, principal: str, key: PublicKey) -> None:
+    def add_key(self, principal: str, key: PublicKey, *, allowed: Allowed = _by_owner) -> None:
         check_principal(principal)
-        with self._editing() as before:
+        with self._editing(allowed) as before:
             if principal in before.access.retired:
                 raise Rejected("retired", f"{principal} was retired; a retired name is not given again")
             # Asked of the files, not of `before`: a revoked key has an owner too.
@@ -169,9 +177,9 @@ class AccessFiles:
             keys = [*(self._read_keys(path) if path.exists() else []), key]
             write_atomic(path, "".join(f"{k}\n" for k in keys).encode())
 
-    def remove_key(self, principal: str, fingerprint: str) -> None:
+    def remove_key(self, principal: str, fingerprint: str, *, allowed: Allowed = _by_owner) -> None:
         check_principal(principal)
-        with self._editing():
+        with self._editing(allowed):
             path = self._keys / f"{principal}.pub"
             keys = self._read_keys(path) if path.exists() else []
             kept = [k for k in keys if k.fingerprint != fingerprint]
@@ -185,19 +193,19 @@ class AccessFiles:
                 path.unlink()
                 sync_directories([self._keys])
 
-    def grant(self, grant: Grant) -> bool:
+    def grant(self, grant: Grant, *, allowed: Allowed = _by_owner) -> bool:
         """Add a role; False if it was there."""
-        return self._change_roles(grant, add=True)
+        return self._change_roles(grant, allowed, add=True)
 
-    def revoke(self, grant: Grant) -> bool:
+    def revoke(self, grant: Grant, *, allowed: Allowed = _by_owner) -> bool:
         """Take a role away; False if it was not there."""
-        return self._change_roles(grant, add=False)
+        return self._change_roles(grant, allowed, add=False)
 
-    def retire(self, principal: str) -> bool:
+    def retire(self, principal: str, *, allowed: Allowed = _by_owner) -> bool:
         """Take away for good whatever `principal` was given; False if that was done before. Rejected if unknown."""
         import tomlkit
 
-        with self._editing() as before:
+        with self._editing(allowed) as before:
             path = self._keys / f"{check_principal(principal)}.pub"
             new = principal not in before.access.retired
             known = principal in before.principals or path.exists() or principal in before.access.local.values()
@@ -215,10 +223,10 @@ class AccessFiles:
                 sync_directories([self._keys])
             return new
 
-    def _change_roles(self, grant: Grant, *, add: bool) -> bool:
+    def _change_roles(self, grant: Grant, allowed: Allowed, *, add: bool) -> bool:
         import tomlkit
 
-        with self._editing() as before:
+        with self._editing(allowed) as before:
             if add and grant.principal in before.access.retired:
                 raise Rejected("retired", f"{grant.principal} was retired; a retired name is not given again")
             if (grant in before.access.grants) == add:
@@ -255,9 +263,10 @@ class AccessFiles:
             yield
 
     @contextmanager
-    def _editing(self) -> Iterator[Snapshot]:
+    def _editing(self, allowed: Allowed) -> Iterator[Snapshot]:
         """Nobody else edits meanwhile; what stands there must read, or the edit is refused."""
         with self.still():
+            allowed()
             yield self.load()
 
     def _access(self) -> Access:

@@ -181,10 +181,9 @@ class Session:
         return Context(
             authorities=self._service.authorities,
             principal=self._client.principal,
-            operator=False,
             opened=self._opened,
             gone=lambda: self._process.is_closing() or self._service.admission.leaving,
-            granted=self._rights,
+            rights=self._rights,
             fingerprint=self._client.identity.fingerprint,
         )
 

@@ -20,7 +20,7 @@ from shardd.files.crash_points import VARIABLE, Point
 from shardd.files.server_dir import ServerDir
 from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
-from tests.authorities import RIGHTS, drafts, embedded, make_repo
+from tests.authorities import ADMIN, RIGHTS, drafts, embedded, make_repo
 
 SPACE = "whynot"
 ORDER = list(Point)
@@ -133,7 +133,7 @@ def hosted(tmp_path: Path) -> Path:
         server.access.grant(grant)
     authorities = Authorities.open(server)
     authorities.create("garden")
-    with authorities.repo("garden", lambda: RIGHTS) as authority:
+    with authorities.repo("garden", lambda: RIGHTS, by=ADMIN) as authority:
         authority.create(SPACE)
     return server.repo_path("garden")
 

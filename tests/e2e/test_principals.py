@@ -110,7 +110,7 @@ def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden:
             found = directory.access.load().access
         return found
 
-    context = Context(authorities, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    context = Context(authorities, "alice", granted, opened=lambda file: io.BytesIO())
     with pytest.raises(Rejected, match="alice needs the role append"):
         Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
@@ -121,7 +121,7 @@ def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Serv
     """The acquirer has the lock, and looked up its rights, before the retirement; and stores the lease after it."""
     directory = ServerDir(server.root)
     authorities = Authorities.open(directory)
-    operator = Context(authorities, None, operator=True, opened=lambda file: io.BytesIO())
+    operator = Context(authorities, None, authorities.operator, opened=lambda file: io.BytesIO())
     retiring = threading.Thread(target=Retire("alice").run, args=(operator,))
     looks = iter([None])
 
@@ -133,7 +133,7 @@ def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Serv
                 time.sleep(0.001)
         return found
 
-    context = Context(authorities, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
+    context = Context(authorities, "alice", granted, opened=lambda file: io.BytesIO())
     Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
     retiring.join()
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)

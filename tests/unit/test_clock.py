@@ -16,7 +16,7 @@ from shardd.authority.lease_store import LeaseStore
 from shardd.core.lease import Acquire, OneShot, Release, Renew
 from shardd.errors import Rejected
 from shardd.git.repository import Repository
-from tests.authorities import RIGHTS, make_repo
+from tests.authorities import ADMIN, RIGHTS, make_repo
 from tests.clocks import DAY, HOUR, NOON, SECOND, FakeTime
 
 SPACE = "whynot"
@@ -51,7 +51,7 @@ class Machine:
         return found
 
     def _authority(self, repository: Repository) -> EmbeddedAuthority:
-        return embedded_authority(repository, label="garden", rights=lambda: RIGHTS, source=self.clock)
+        return embedded_authority(repository, label="garden", rights=lambda: RIGHTS, by=ADMIN, source=self.clock)
 
 
 @pytest.fixture
@@ -156,7 +156,9 @@ def test_without_a_boot_id_the_wall_clock_counts_and_never_backwards(tmp_path: P
 def test_each_space_has_a_clock_of_its_own(machine: Machine, tmp_path: Path) -> None:
     """What one space's clock went through, the leases of another are not measured by."""
     with Repository(tmp_path / "garden.git") as repository:
-        authority = embedded_authority(repository, label="garden", rights=lambda: RIGHTS, source=machine.clock)
+        authority = embedded_authority(
+            repository, label="garden", rights=lambda: RIGHTS, by=ADMIN, source=machine.clock
+        )
         machine.change(Acquire("alice", TTL))
         machine.clock.reboot(down=0, skew=YEAR)
         authority.create("other")
