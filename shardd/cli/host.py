@@ -16,8 +16,8 @@ from shardd.cli.progress import open_input
 from shardd.commands import maintenance
 from shardd.commands.all_commands import add_all, run_on
 from shardd.commands.caller import Context
-from shardd.commands.grammar import Words, new_parser
-from shardd.commands.result import Answer
+from shardd.commands.grammar import Grammar
+from shardd.commands.result import NOTHING, Answer, AnyAnswer, Done, say
 from shardd.commands.run_command import Voice, speak
 from shardd.core.names import check_principal
 from shardd.core.roles import ALL, Grant
@@ -50,8 +50,8 @@ class Serve:
 def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
     """Run one command against the directory; the exit status."""
     keep_others_out()
-    parser = new_parser("shardd", _ABOUT)
-    choices = Words(parser)
+    grammar = Grammar(_ABOUT)
+    choices = grammar.words
     init = choices.command("init", Init, "make a server's directory")
     init.add_argument("root", metavar="DIR")
     init.add_argument("--admin", nargs=2, metavar=("NAME", "FILE.pub"), help="the first admin, and a public key")
@@ -61,7 +61,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     migrate.add(choices)
     maintenance.add(choices)
 
-    def run_one(command: object) -> Answer:
+    def run_one(command: object) -> AnyAnswer:
         if isinstance(command, Init):
             return _init(command)
         if isinstance(command, maintenance.Restore):
@@ -74,7 +74,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         context = _context(authorities, acting_as)
         return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
 
-    return speak(parser, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
+    return speak(grammar, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
 
 
 def _opened(directory: str | None) -> Authorities:
@@ -96,16 +96,16 @@ def _target(file: str) -> Path | None:
     return None if file == "-" else Path(file)
 
 
-def _serve(asked: Serve, context: Context) -> Answer:
+def _serve(asked: Serve, context: Context) -> Answer[Done]:
     from shardd.service import daemon
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     daemon.run(context.authorities, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
-    return Answer([], [])
+    return NOTHING
 
 
-def _init(asked: Init) -> Answer:
+def _init(asked: Init) -> Answer[Done]:
     from shardd.service.listener import host_keys, parse_address
 
     require_version()
@@ -130,16 +130,14 @@ def _init(asked: Init) -> Answer:
         f"start         shardd serve --dir {server.root}",
         f"clone         git clone ssh://{host}:{port}/REPO.git",
     ]
-    return Answer(
+    return say(
         lines,
-        [
-            {
-                "dir": str(server.root),
-                "fingerprint": key.get_fingerprint(),
-                "known_hosts": known,
-                "listen": f"{host}:{port}",
-            }
-        ],
+        {
+            "dir": str(server.root),
+            "fingerprint": key.get_fingerprint(),
+            "known_hosts": known,
+            "listen": f"{host}:{port}",
+        },
     )
 
 

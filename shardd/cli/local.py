@@ -12,9 +12,9 @@ from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
 from shardd.commands.events import show_log
 from shardd.commands.folds import add_at, diff_of, fold_of
-from shardd.commands.grammar import Parser, Words, integer, new_parser
+from shardd.commands.grammar import Grammar, integer
 from shardd.commands.import_export import exported, listed
-from shardd.commands.result import Answer
+from shardd.commands.result import AnyAnswer
 from shardd.commands.run_command import Voice, speak
 from shardd.errors import Misuse
 from shardd.logs.as_of import Point, parse_point
@@ -24,7 +24,7 @@ from shardd.logs.snapshots import SnapshotStore
 
 
 class LocalCommand(Protocol):
-    def answer(self, clone: Clone) -> Answer: ...
+    def answer(self, clone: Clone) -> AnyAnswer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Log:
     space: str | None
     after: int | None
 
-    def answer(self, clone: Clone) -> Answer:
+    def answer(self, clone: Clone) -> AnyAnswer:
         return show_log(GitLog(clone.top).events(clone.named(self.space), after=self.after))
 
 
@@ -41,7 +41,7 @@ class Export:
     space: str | None
     file: str
 
-    def answer(self, clone: Clone) -> Answer:
+    def answer(self, clone: Clone) -> AnyAnswer:
         log, space = GitLog(clone.top), clone.named(self.space)
         if self.file == "-":
             return listed(exported_lines(log, space))
@@ -54,7 +54,7 @@ class Fold:
     space: str | None
     at: Point | None
 
-    def answer(self, clone: Clone) -> Answer:
+    def answer(self, clone: Clone) -> AnyAnswer:
         return fold_of(GitLog(clone.top), SnapshotStore.of(clone.top), clone.named(self.space), self.at)
 
 
@@ -62,7 +62,7 @@ class Fold:
 class Diff:
     points: list[str]
 
-    def answer(self, clone: Clone) -> Answer:
+    def answer(self, clone: Clone) -> AnyAnswer:
         if not 2 <= len(self.points) <= 3:
             raise Misuse("name two points: `shardd diff [SPACE] SEQ SEQ`")
         space = clone.named(self.points[0] if len(self.points) == 3 else None)
@@ -73,7 +73,7 @@ class Diff:
 def run(words: Sequence[str], voice: Voice) -> int:
     """Run one command in the clone we stand in; the exit status."""
 
-    def run_one(command: object) -> Answer:
+    def run_one(command: object) -> AnyAnswer:
         if isinstance(command, VerifyHere):
             return command.answer()
         return cast("LocalCommand", command).answer(Clone.here())
@@ -81,9 +81,9 @@ def run(words: Sequence[str], voice: Voice) -> int:
     return speak(grammar(), words, run_one, voice)
 
 
-def grammar() -> Parser:
-    parser = new_parser("shardd", "In a clone: answered from what was fetched.")
-    choices = Words(parser)
+def grammar() -> Grammar:
+    grammar = Grammar("In a clone: answered from what was fetched.")
+    choices = grammar.words
     log = choices.command("log", Log, "show the events of a space, as last fetched")
     log.add_argument("space", metavar="SPACE", nargs="?")
     log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
@@ -97,4 +97,4 @@ def grammar() -> Parser:
     export.add_argument("file", metavar="FILE", help="- for standard output")
     offline_verify.add(choices)
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
-    return parser
+    return grammar

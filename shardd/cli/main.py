@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shardd.cli.terminal import Terminal
-from shardd.commands.grammar import HelpAsked
+from shardd.commands.grammar import PROGRAM, HelpAsked, Parser
 from shardd.errors import Misuse, SharddError
 
 _OPENSSH = frozenset({"shell", "authorized-keys"})
@@ -27,16 +27,14 @@ _HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"
 _LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
 """What a clone answers by itself (cli/local.py)."""
 
-_GLOBAL = ("--dir", "--server", "--as")
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Where:
     """What the global options say. acting_as: the principal on whose behalf a host command runs"""
 
-    dir: str | None
-    server: str | None
-    acting_as: str | None
+    dir: str | None = None
+    server: str | None = None
+    acting_as: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    where, words = _split(argv)
+    where, words = _where(argv)
     if words == ["--version"]:
         from shardd.version import VERSION
 
@@ -88,29 +86,17 @@ def _main(argv: list[str]) -> int:
     return over_ssh.run(words, where.server)
 
 
-def _split(argv: list[str]) -> tuple[Where, list[str]]:
+def _where(argv: list[str]) -> tuple[Where, list[str]]:
     """The global options, wherever they stand before a `--`, and the other words."""
-    found: dict[str, str] = {}
-    words: list[str] = []
-    rest = iter(argv)
-    for word in rest:
-        if word == "--":
-            words += [word, *rest]
-            break
-        name, equals, value = word.partition("=")
-        if name not in _GLOBAL:
-            words.append(word)
-        elif equals:
-            found[name] = value
-        else:
-            following = next(rest, None)
-            if following is None:
-                raise Misuse(f"{name} needs a value")
-            found[name] = following
-    if "--dir" in found and "--server" in found:
+    parser = Parser(prog=PROGRAM, add_help=False)
+    for name, to in (("--dir", "dir"), ("--server", "server"), ("--as", "acting_as")):
+        parser.add_argument(name, dest=to)
+    found, words = parser.parse_known_args(argv, Where())
+    if found.dir is not None and found.server is not None:
         raise Misuse("--dir and --server exclude each other")
-    directory = found.get("--dir") or (None if "--server" in found else os.environ.get("SHARDD_DIR"))
-    return Where(directory, found.get("--server"), found.get("--as")), words
+    if found.server is None:
+        found.dir = found.dir or os.environ.get("SHARDD_DIR")
+    return found, words
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from shardd.client.address import Remote, parse_url
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
 from shardd.commands.import_export import Import, add_import_options, export_lines, import_lines, imported
-from shardd.commands.result import Answer
+from shardd.commands.result import NOTHING, Answer, Done
 from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address, check_space
 from shardd.errors import Misuse, Rejected
@@ -56,7 +56,7 @@ def add(words: Words) -> None:
     add_import_options(parser)
 
 
-def run(asked: Migrate, context: Context | None) -> Answer:
+def run(asked: Migrate, context: Context | None) -> Answer[Done]:
     """context: of the server that --dir names, if any"""
     source, target = _parse(asked.source, context), _parse(asked.target, context)
     with closing(metered(_lines(source, context))) as lines:
@@ -74,7 +74,7 @@ def _lines(source: Place, context: Context | None) -> Iterator[bytes]:
             yield from received(remote, ["export", str(address)])
 
 
-def _send(asked: Migrate, target: Place, lines: Iterator[bytes], context: Context | None) -> Answer:
+def _send(asked: Migrate, target: Place, lines: Iterator[bytes], context: Context | None) -> Answer[Done]:
     keep_gaps, dry_run = asked.keep_gaps, asked.dry_run
     match target:
         case Local(path, space):
@@ -86,7 +86,7 @@ def _send(asked: Migrate, target: Place, lines: Iterator[bytes], context: Contex
         case (remote, address):
             if send(remote, import_words(Import(address, "-", keep_gaps, dry_run, None, take_lease=True)), lines) != 0:
                 raise Rejected("refused", f"{remote.destination} did not take it", "see what it said above")
-            return Answer([], [])  # the server has answered
+            return NOTHING  # the server has answered
     return imported(asked.target, done, dry_run=dry_run)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from shardd.cli.clone import git
 from shardd.commands.grammar import Words
 from shardd.commands.result import Answer
-from shardd.commands.verify_logs import reports, shown
+from shardd.commands.verify_logs import Proved, reports, shown
 from shardd.core.names import Address, check_space
 from shardd.errors import Misuse
 from shardd.git.repository import Repository
@@ -24,7 +24,7 @@ class VerifyHere:
     repo: str
     signers: str | None
 
-    def answer(self) -> Answer:
+    def answer(self) -> Answer[Proved]:
         folder = git("-C", self.repo, "rev-parse", "--path-format=absolute", "--git-common-dir")
         if folder is None:
             raise Misuse(f"{self.repo} is not a git repository", "run this in one, or name one: `--repo PATH`")

@@ -32,7 +32,7 @@ from shardd.commands.git_request import (
     parse_request,
     wants_json,
 )
-from shardd.commands.grammar import HelpAsked, Words, new_parser, parse
+from shardd.commands.grammar import Grammar, Words
 from shardd.commands.run_command import INTERNAL, OK, Voice, complain, speak
 from shardd.core.hook_protocol import printable
 from shardd.core.limits import PackBounds, pack_bounds
@@ -79,7 +79,7 @@ class Shell:
             rights=partial(self._access, authorities),
             fingerprint=self.key,
         )
-        return speak(server_grammar(reach), request, partial(run_on, context), voice, reach=reach)
+        return speak(server_grammar(), request, partial(run_on, context), voice, reach=reach)
 
     def _access(self, authorities: Authorities) -> Access:
         """What is granted now, provided that the principal, and the key, would be let in now."""
@@ -121,13 +121,9 @@ class AuthorizedKeys:
 def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
     """Run one of the two against the directory; the exit status. Apart from other commands, as a login waits for it."""
     keep_others_out()
-    parser = new_parser("shardd", "For OpenSSH's sshd.")
-    add(Words(parser))
-    try:
-        command = parse(parser, words).command
-    except HelpAsked as asked:
-        voice.out(asked.text.rstrip("\n"))
-        return OK
+    grammar = Grammar("For OpenSSH's sshd.")
+    add(grammar.words)
+    command = grammar.parse(words).command
     if directory is None:
         raise Misuse("which server?", "name its directory with `--dir DIR`")
     server = ServerDir(Path(directory))

@@ -13,19 +13,13 @@ from dataclasses import replace
 from shardd.cli.clone import Clone
 from shardd.cli.progress import open_input
 from shardd.client.address import Remote, parse_url
-from shardd.commands.grammar import Words, new_parser, parse
-from shardd.commands.import_export import Import, add
+from shardd.commands.all_commands import server_grammar
+from shardd.commands.grammar import RawParser
+from shardd.commands.import_export import Import
 from shardd.errors import Misuse, Unavailable
 from shardd.logs.log_transfer import lines_of
 
-# Commands whose first argument is a space, which a clone can supply; True where it is the only one.
-_ON_SPACE = {
-    ("lease", "acquire"): True, ("lease", "renew"): True, ("lease", "release"): True, ("lease", "show"): True,
-    ("lease", "history"): True, ("lease", "revoke"): True, ("space", "show"): True,
-    ("lease", "transfer"): False, ("lease", "grant"): False, ("append",): False,
-}  # fmt: skip
 _CHUNK = 256 * 1024
-_FLAGS = ("--json", "--fenced", "--force", "--lines", "--atomic", "--take-lease", "--help", "-h")
 
 
 def run(words: Sequence[str], url: str | None) -> int:
@@ -63,34 +57,40 @@ def with_space(words: Sequence[str], remote: Remote) -> list[str]:
 
     Where a space is all that the command takes, `SPACE` alone means that one of the clone's repo.
     """
-    size = next((size for size in (2, 1) if tuple(words[:size]) in _ON_SPACE), 0)
-    if not size or remote.repo is None or "--help" in words or "-h" in words:
+    found = server_grammar(RawParser).words.find(words)
+    if found is None or remote.repo is None or found[0].takes[:1] != ["address"]:
+        return list(words)  # the server knows what they mean, if anybody does
+    parser, rest = found
+    told = [_Word(word, len(words) - len(rest) + at) for at, word in enumerate(rest)]
+    said = vars(parser.parse_intermixed_args(told))
+    given = [word for name in parser.takes if isinstance(word := said[name], _Word)]
+    # Just before the other arguments: argparse wants them together.
+    at = given[0].at if given else len(words)
+    if given and given[0].startswith(f"{remote.repo}/"):
         return list(words)
-    at = _first_argument(words, size)
-    given = words[at] if at < len(words) else None
-    if given is not None and given.startswith(f"{remote.repo}/"):
-        return list(words)
-    if given is not None and _ON_SPACE[tuple(words[:size])]:
-        return [*words[:at], given if "/" in given else f"{remote.repo}/{given}", *words[at + 1 :]]
+    if given and parser.takes == ["address"]:
+        return [*words[:at], given[0] if "/" in given[0] else f"{remote.repo}/{given[0]}", *words[at + 1 :]]
     if remote.space is None:
         raise Misuse("which space?", "check one out with `git switch spaces/NAME`, or name it: REPO/SPACE")
-    # Just before the other arguments: argparse wants them together.
     return [*words[:at], f"{remote.repo}/{remote.space}", *words[at:]]
 
 
-def _first_argument(words: Sequence[str], start: int) -> int:
-    """Where the first word stands that is no option, nor the value of one."""
-    at = start
-    while at < len(words) and words[at].startswith("-"):
-        at += 1 if words[at] in _FLAGS or "=" in words[at] else 2
-    return min(at, len(words))
+class _Word(str):
+    """A word that knows where it stood."""
+
+    __slots__ = ("at",)
+
+    def __new__(cls, text: str, at: int) -> _Word:
+        self = super().__new__(cls, text)
+        self.at = at
+        return self
+
+    at: int
 
 
 def upload(words: Sequence[str], remote: Remote) -> int:
     """`import REPO/SPACE FILE`: the file goes to the server's standard input; ssh's exit status."""
-    parser = new_parser("shardd", "On a server.")
-    add(Words(parser))
-    asked = parse(parser, words)
+    asked = server_grammar().parse(words)
     assert isinstance(asked.command, Import)
     with open_input(asked.command.file) as stream:
         chunks = iter(lambda: stream.read(_CHUNK), b"")

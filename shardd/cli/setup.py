@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shardd.cli.clone import BRANCH, Clone, git
 from shardd.client.address import Remote, parse_url
-from shardd.commands.result import Answer
+from shardd.commands.result import Answer, Done, say
 from shardd.core.names import check_principal
 from shardd.core.refs import NOTES, refspecs
 from shardd.errors import SharddError, Unavailable
@@ -28,10 +28,10 @@ _KEPT = "commit-msg.before-shardd"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    def answer(self, clone: Clone) -> Answer:
+    def answer(self, clone: Clone) -> Answer[Done]:
         me = _whoami(parse_url(clone.url))
         done = [*_identity(me), *_refspecs(me), *_notes(me), *_hook()]
-        return Answer([f"set up for {me}", *(f"  {line}" for line in done)], [{"principal": me, "done": list(done)}])
+        return say([f"set up for {me}", *(f"  {line}" for line in done)], {"principal": me, "done": list(done)})
 
 
 def _whoami(remote: Remote) -> str:

@@ -1,7 +1,12 @@
-"""Every command that a server answers, over ssh and on its host."""
+"""Every command that a server answers, over ssh and on its host.
+
+A new command is a frozen dataclass with `run` (or `converse`, see Duplex) in a module of this folder, and the words for
+it in that module's `add`; a new module stands in the list below.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import cast
 
 from shardd.commands import (
@@ -16,20 +21,24 @@ from shardd.commands import (
     repos,
     verify_logs,
 )
-from shardd.commands.caller import Command, Context
-from shardd.commands.grammar import Parser, Words, new_parser
-from shardd.commands.result import Answer
+from shardd.commands.caller import Command, Context, Duplex
+from shardd.commands.grammar import Grammar, Parser, Words
+from shardd.commands.result import AnyAnswer
 
 
-def server_grammar(prog: str) -> Parser:
-    """The grammar of `ssh host …`. prog: how the caller calls us, for usage messages."""
-    parser = new_parser(prog, "Ask the shardd server.")
-    add_all(Words(parser))
-    return parser
+@cache
+def server_grammar(parser: type[Parser] = Parser) -> Grammar:
+    """The grammar of `ssh host …`, made once."""
+    grammar = Grammar("Ask the shardd server.", parser)
+    add_all(grammar.words)
+    return grammar
 
 
-def run_on(context: Context, command: object) -> Answer:
+def run_on(context: Context, command: object) -> AnyAnswer:
     """Run what `server_grammar` made."""
+    if isinstance(command, Duplex):
+        stream = context.opened("-")
+        return command.converse(context, stream).of(stream)
     return cast("Command", command).run(context)
 
 

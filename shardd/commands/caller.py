@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 from shardd.authority.authorities import Authorities, EmbeddedAuthority
 from shardd.authority.facts import Pusher
-from shardd.commands.result import Answer
+from shardd.commands.result import AnyAnswer
 from shardd.core.names import Address
 from shardd.core.roles import Rights, Role, require, require_admin
 from shardd.errors import Misuse, Rejected
@@ -111,4 +111,11 @@ class Context:
 class Command(Protocol):
     """One thing to ask for, with its arguments; each is a frozen dataclass made by the grammar."""
 
-    def run(self, context: Context) -> Answer: ...
+    def run(self, context: Context) -> AnyAnswer: ...
+
+
+@runtime_checkable
+class Duplex(Protocol):
+    """A command that reads while it answers: each item goes out at once, as lines come in."""
+
+    def converse(self, context: Context, lines: IO[bytes]) -> AnyAnswer: ...

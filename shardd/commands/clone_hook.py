@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer
+from shardd.commands.result import Answer, Each
 from shardd.files import hook_install
 
 
@@ -14,9 +14,9 @@ from shardd.files import hook_install
 class Hook:
     name: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[str]:
         text = hook_install.script(self.name).decode()
-        return Answer(text.splitlines(), [{"name": self.name, "script": text}])
+        return Answer([text], Each(str.rstrip, lambda script: {"name": self.name, "script": script}))
 
 
 def add(words: Words) -> None:

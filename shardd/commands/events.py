@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import IO, cast
 
 import msgspec
 
 from shardd.authority.appending import append_drafts
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
-from shardd.commands.result import Answer, say
+from shardd.commands.result import Answer, Each
 from shardd.commands.run_command import encoded
 from shardd.core.append import Expected
 from shardd.core.canonical import Json, decode_data
@@ -36,7 +36,7 @@ class Log:
     address: Address
     after: int | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Event]:
         return show_log(self._events(context))
 
     def _events(self, context: Context) -> Iterator[Event]:
@@ -46,67 +46,87 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """type: None with `lines`, where standard input has one event a line; atomic: all of those lines, or none
-
-    expected, epoch, take_lease: as for append_drafts
-    """
+    """expected, epoch, take_lease: as for append_drafts"""
 
     address: Address
     type: str | None
     subject: str | None
     body: str
     id: str | None
-    lines: bool
     atomic: bool
     expected: Expected
     epoch: int | None
     take_lease: bool
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Event]:
         context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
-        if self.atomic and not self.lines:
+        if self.atomic:
             raise Misuse("--atomic goes with --lines")
-        if self.lines:
-            if self.type is not None:
-                raise Misuse("with --lines the events come on standard input, and no TYPE is named")
-            answers = self._all(context) if self.atomic else self._each(context)
-            return Answer(map(encoded, answers), answers, live=True)
         if self.type is None:
             raise Misuse("name the TYPE of the event, or use --lines")
         line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
-        (event,) = self._append(context, [line])
-        return say(f"{self.address} {event.seq} {event.oid}", _appended(event))
+        how = How(self.address, self.expected, self.epoch, self.take_lease)
+        appended: Each[Event] = Each(lambda event: f"{self.address} {event.seq} {event.oid}", _appended)
+        return Answer(how.append(context, [line]), appended)
 
-    def _all(self, context: Context) -> Iterator[Json]:
-        lines: list[Line] = []
-        with context.opened("-") as stream:
-            limits, size = context.authorities.settings.now().limits, 0
-            while raw := stream.readline(_LONGEST):
-                size += len(raw)
-                if len(lines) >= limits.events or size > min(limits.pack_bytes, _MOST):
-                    raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
-                lines.append(parse_line(raw))
+
+@dataclass(frozen=True, slots=True)
+class AppendLines:
+    """One event a line; atomic: all of those lines, or none. expected, epoch, take_lease: as for append_drafts"""
+
+    address: Address
+    type: str | None
+    atomic: bool
+    expected: Expected
+    epoch: int | None
+    take_lease: bool
+
+    def converse(self, context: Context, lines: IO[bytes]) -> Answer[Json]:
+        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
+        if self.type is not None:
+            raise Misuse("with --lines the events come on standard input, and no TYPE is named")
+        how = How(self.address, self.expected, self.epoch, self.take_lease)
+        answers = self._all(context, how, lines) if self.atomic else self._each(context, how, lines)
+        return Answer(answers, _ANSWERS)
+
+    def _all(self, context: Context, how: How, lines: IO[bytes]) -> Iterator[Json]:
+        found: list[Line] = []
+        limits, size = context.authorities.settings.now().limits, 0
+        while raw := lines.readline(_LONGEST):
+            size += len(raw)
+            if len(found) >= limits.events or size > min(limits.pack_bytes, _MOST):
+                raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
+            found.append(parse_line(raw))
         if context.gone():
             raise Unavailable("whoever sent the events has left before all of them were here", "send them again")
-        yield from (value(event) for event in self._append(context, lines))
+        yield from map(value, how.append(context, found))
 
-    def _each(self, context: Context) -> Iterator[Json]:
-        with context.opened("-") as stream:
-            while raw := stream.readline(_LONGEST):
-                if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
-                    # Where it ends, and the next one begins, would be a guess.
-                    raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
-                if not raw.strip():
-                    continue
-                line = None
-                try:
-                    line = parse_line(raw)
-                    (event,) = self._append(context, [line])
-                    yield _appended(event)
-                except SharddError as error:
-                    yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
+    def _each(self, context: Context, how: How, lines: IO[bytes]) -> Iterator[Json]:
+        while raw := lines.readline(_LONGEST):
+            if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
+                # Where it ends, and the next one begins, would be a guess.
+                raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
+            if not raw.strip():
+                continue
+            line = None
+            try:
+                line = parse_line(raw)
+                (event,) = how.append(context, [line])
+                yield _appended(event)
+            except SharddError as error:
+                yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
 
-    def _append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Where events go, and on which conditions; see append_drafts."""
+
+    address: Address
+    expected: Expected
+    epoch: int | None
+    take_lease: bool
+
+    def append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
         drafts = [
             draft(
                 line.type,
@@ -168,15 +188,9 @@ def _appended(event: Event) -> Json:
     return {"id": event.id, "seq": event.seq, "oid": event.oid}
 
 
-def show_log(events: Iterator[Event]) -> Answer:
+def show_log(events: Iterator[Event]) -> Answer[Event]:
     """A line for each event, or its CloudEvents-like JSON."""
-    # One iterator behind all three: whoever prints takes one of them.
-    return Answer(
-        lines=(line(event) for event in events),
-        values=(value(event) for event in events),
-        coloured=(line(event, _COLOURS) for event in events),
-        long=True,
-    )
+    return Answer(events, EVENTS, long=True)
 
 
 _PLAIN = ("", "", "", "", "")
@@ -217,6 +231,11 @@ def value(event: Event) -> Json:
     }
 
 
+EVENTS: Each[Event] = Each(line, value, lambda event: line(event, _COLOURS))
+
+_ANSWERS: Each[Json] = Each(encoded, lambda answer: answer)
+
+
 def add(words: Words) -> None:
     log = words.command("log", Log, "show the events of a space")
     log.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
@@ -227,7 +246,14 @@ def add(words: Words) -> None:
     append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
     append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")
     append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
-    append.add_argument("--lines", action="store_true", help="take one event a line, as JSON, from standard input")
+    append.add_argument(
+        "--lines",
+        dest="make",
+        action="store_const",
+        const=AppendLines,
+        default=Append,
+        help="take one event a line, as JSON, from standard input",
+    )
     append.add_argument("--atomic", action="store_true", help="with --lines: append all of them, or none")
     append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
     append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words
-from shardd.commands.result import Answer
+from shardd.commands.result import Answer, Each
 from shardd.core.fold import coordination
 from shardd.core.names import Address
 from shardd.core.roles import Role
-from shardd.core.statediff import diff_states
+from shardd.core.state import CoordinationState
+from shardd.core.statediff import StateDiff, diff_states
 from shardd.core.statetext import state_lines
 from shardd.errors import Rejected
 from shardd.logs.as_of import Point, parse_point, state_at
@@ -25,7 +26,7 @@ class Fold:
     address: Address
     at: Point | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[CoordinationState]:
         with context.authority(self.address, Role.READ) as authority:
             return fold_of(authority, _snapshots(context, self.address), self.address.space, self.at)
 
@@ -36,7 +37,7 @@ class Diff:
     before: Point
     after: Point
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[StateDiff]:
         with context.authority(self.address, Role.READ) as authority:
             snapshots = _snapshots(context, self.address)
             return diff_of(authority, snapshots, self.address.space, self.before, self.after)
@@ -46,7 +47,7 @@ def _snapshots(context: Context, address: Address) -> SnapshotStore:
     return SnapshotStore(context.server.cache(address.repo) / "snapshots")
 
 
-def fold_of(log: ReadableLog, snapshots: SnapshotStore, space: str, at: Point | None) -> Answer:
+def fold_of(log: ReadableLog, snapshots: SnapshotStore, space: str, at: Point | None) -> Answer[CoordinationState]:
     """The state of a space."""
     reducer = coordination()
     if log.head(space) is None:
@@ -55,15 +56,18 @@ def fold_of(log: ReadableLog, snapshots: SnapshotStore, space: str, at: Point | 
         state = catch_up(log, space, reducer, snapshots=snapshots).state
     else:
         state = state_at(log, space, at, reducer, snapshots=snapshots).state
-    return Answer(lines=state_lines(state), values=(value for value in [state.to_json()]), long=True)
+    return Answer([state], _STATE, long=True)
 
 
-def diff_of(log: ReadableLog, snapshots: SnapshotStore, space: str, before: Point, after: Point) -> Answer:
+def diff_of(log: ReadableLog, snapshots: SnapshotStore, space: str, before: Point, after: Point) -> Answer[StateDiff]:
     """What changed between two points of a space."""
     reducer = coordination()
     states = [state_at(log, space, point, reducer, snapshots=snapshots).state for point in (before, after)]
-    found = diff_states(states[0], states[1])
-    return Answer(lines=found.lines(), values=[found.to_json()], long=True)
+    return Answer([diff_states(states[0], states[1])], _DIFF, long=True)
+
+
+_STATE: Each[CoordinationState] = Each(lambda state: "\n".join(state_lines(state)), CoordinationState.to_json)
+_DIFF: Each[StateDiff] = Each(lambda diff: "\n".join(diff.lines()), StateDiff.to_json)
 
 
 def add_at(parser: Parser) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from shardd.errors import Misuse
+
+PROGRAM = "shardd"
+"""How usage and remedies call us; whoever shows them to somebody else puts in how he does."""
 
 
 class HelpAsked(Exception):
@@ -20,11 +23,25 @@ class HelpAsked(Exception):
         super().__init__(text)
         self.text = text
 
+    def seen_from(self, reach: str) -> str:
+        """The text, for whoever calls our commands by `reach`."""
+        return self.text.replace(f"usage: {PROGRAM}", f"usage: {reach}", 1)
+
 
 class Parser(argparse.ArgumentParser):
     """Raises instead of printing and leaving: over ssh there is no process to leave."""
 
     help_word = "--help"
+
+    def __init__(self, **how: Any) -> None:
+        self.takes: list[str] = []
+        """Its arguments that are no options, by name."""
+        super().__init__(allow_abbrev=False, **how)
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        if not names[0].startswith("-"):
+            self.takes.append(names[0])
+        return super().add_argument(*names, **how)
 
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
@@ -33,22 +50,43 @@ class Parser(argparse.ArgumentParser):
         raise HelpAsked(self.format_help())
 
 
+class RawParser(Parser):
+    """Converts nothing, and an `address` may be left out: for whoever only passes the words on."""
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        how.pop("type", None)
+        if names == ("address",):
+            how["nargs"] = "?"
+        return super().add_argument(*names, **how)
+
+
 class Words:
     """The words that may follow in one place."""
 
     def __init__(self, parser: Parser) -> None:
-        self._choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+        self._choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=type(parser))
+        self._below: dict[str, Words | Parser] = {}
 
     def group(self, name: str, help: str) -> Words:
         """A word that others follow, like `lease`."""
-        return Words(self._choices.add_parser(name, help=help, description=help, allow_abbrev=False))
+        words = Words(self._choices.add_parser(name, help=help, description=help))
+        self._below[name] = words
+        return words
 
     def command(self, name: str, make: Callable[..., object], help: str) -> Parser:
         """A word that makes a command. The caller adds an argument for each field of `make`."""
-        parser = self._choices.add_parser(name, help=help, description=help, allow_abbrev=False)
+        parser: Parser = self._choices.add_parser(name, help=help, description=help)
         parser.add_argument("--json", action="store_true", help="answer in JSON, one value a line")
         parser.set_defaults(make=make)
+        self._below[name] = parser
         return parser
+
+    def find(self, words: Sequence[str]) -> tuple[Parser, Sequence[str]] | None:
+        """The command that the words begin with, and the words after its name; None if they name none."""
+        below = self._below.get(words[0]) if words else None
+        if isinstance(below, Words):
+            return below.find(words[1:])
+        return None if below is None else (below, words[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +97,21 @@ class Parsed:
     json: bool
 
 
-def new_parser(prog: str, description: str) -> Parser:
-    parser = Parser(prog=prog, description=description, allow_abbrev=False)
-    parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
-    return parser
+class Grammar:
+    """What may be asked. Made once, and fit for any thread."""
 
+    def __init__(self, about: str, parser: type[Parser] = Parser) -> None:
+        self._parser = parser(prog=PROGRAM, description=about)
+        self._parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
+        self.words = Words(self._parser)
 
-def parse(parser: Parser, words: Sequence[str]) -> Parsed:
-    """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
-    _check_once(words)
-    asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
-    said = vars(parser.parse_args(asked))
-    make = said["make"]
-    return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
+    def parse(self, words: Sequence[str]) -> Parsed:
+        """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
+        _check_once(words)
+        asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
+        said = vars(self._parser.parse_args(asked))
+        make = said["make"]
+        return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
 
 
 def _check_once(words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, say, table
+from shardd.commands.result import Answer, Done, Table, say
 from shardd.core.canonical import Json
 from shardd.core.names import check_principal
 from shardd.core.roles import GRANTABLE, Grant, check_scope
@@ -19,7 +19,7 @@ class RoleGrant:
     role: str
     scope: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         new = context.server.access.grant(Grant(self.name, self.role, self.scope), allowed=context.require_admin)
         done = "has" if new else "already had"
@@ -35,7 +35,7 @@ class RoleRevoke:
     role: str
     scope: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         grant = Grant(self.name, self.role, self.scope)
         if not context.server.access.revoke(grant, allowed=context.require_admin):
@@ -50,12 +50,17 @@ class RoleRevoke:
 
 @dataclass(frozen=True, slots=True)
 class RoleList:
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Grant]:
         context.require_admin()
-        grants = sorted(context.granted().access.grants)
-        rows = [[g.principal, g.role, g.scope] for g in grants]
-        values: list[Json] = [{"principal": g.principal, "role": g.role, "scope": g.scope} for g in grants]
-        return table(["PRINCIPAL", "ROLE", "SCOPE"], rows, values, empty="no roles")
+        return Answer(sorted(context.granted().access.grants), _GRANTS)
+
+
+_GRANTS: Table[Grant] = Table(
+    ["PRINCIPAL", "ROLE", "SCOPE"],
+    lambda grant: [grant.principal, grant.role, grant.scope],
+    lambda grant: {"principal": grant.principal, "role": grant.role, "scope": grant.scope},
+    empty="no roles",
+)
 
 
 def add(words: Words) -> None:

@@ -12,7 +12,7 @@ from shardd.authority.facts import LOCAL, Options, Pusher
 from shardd.authority.whole_log import import_events
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer
-from shardd.commands.result import Answer, many, say
+from shardd.commands.result import Answer, AnyAnswer, Done, Each, many, say
 from shardd.core.canonical import Json
 from shardd.core.import_chain import Imported
 from shardd.core.jsonl import decode_lines
@@ -32,7 +32,7 @@ class Import:
     epoch: int | None
     take_lease: bool
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.opened(self.file) as stream:
             done = import_lines(
                 context,
@@ -52,7 +52,7 @@ class Export:
     address: Address
     file: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> AnyAnswer:
         target = context.target(self.file)
         if target is None:
             return listed(export_lines(context, self.address))
@@ -94,22 +94,25 @@ def import_lines(
         )
 
 
-def imported(label: str, done: Imported, *, dry_run: bool) -> Answer:
+def imported(label: str, done: Imported, *, dry_run: bool) -> Answer[Done]:
     head = done.head
     what = f"{many(done.events, 'event')} into {label}, head {head.seq} {head.oid}"
     value: Json = {"space": label, "events": done.events, "seq": head.seq, "oid": head.oid, "dry_run": dry_run}
     return say(f"would import {what}; nothing was written" if dry_run else f"imported {what}", value)
 
 
-def exported(label: str, file: str, seq: int, oid: str) -> Answer:
+def exported(label: str, file: str, seq: int, oid: str) -> Answer[Done]:
     return say(f"exported {label} to {file}, up to {seq} {oid}", {"space": label, "file": file, "seq": seq, "oid": oid})
 
 
-def listed(lines: Iterator[bytes]) -> Answer:
+def listed(lines: Iterator[bytes]) -> Answer[bytes]:
     """Lines of JSON, which are what programs want as well."""
-    texts = (line.decode().removesuffix("\n") for line in lines)
-    # One iterator behind both: whoever prints takes either.
-    return Answer(texts, (cast("Json", msgspec.Raw(text.encode())) for text in texts))
+    return Answer(lines, _LINES)
+
+
+_LINES: Each[bytes] = Each(
+    lambda line: line.decode().removesuffix("\n"), lambda line: cast("Json", msgspec.Raw(line.removesuffix(b"\n")))
+)
 
 
 def add_import_options(parser: Parser) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, say, table
-from shardd.core.canonical import Json
+from shardd.commands.result import Answer, Done, Table, say
 from shardd.core.names import check_principal
 from shardd.errors import Misuse
 from shardd.files.access import PublicKey
@@ -18,7 +18,7 @@ class KeyAdd:
     name: str
     file: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         lines = [line for line in context.small_input(self.file).split("\n") if line.strip()]
         if len(lines) != 1:
@@ -35,7 +35,7 @@ class KeyRemove:
     name: str
     fingerprint: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         context.server.access.remove_key(self.name, self.fingerprint, allowed=context.require_admin)
         return say(
@@ -47,21 +47,27 @@ class KeyRemove:
 class KeyList:
     name: str | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Owned]:
         if self.name is None or self.name != context.principal:
             context.require_admin()
-        found = [
-            (principal, key)
-            for principal, keys in context.server.access.keys().items()
-            for key in keys
-            if self.name in (None, principal)
-        ]
-        rows = [[principal, key.fingerprint, key.algorithm, key.comment] for principal, key in found]
-        values: list[Json] = [
-            {"principal": principal, "fingerprint": key.fingerprint, "type": key.algorithm, "comment": key.comment}
-            for principal, key in found
-        ]
-        return table(["PRINCIPAL", "FINGERPRINT", "TYPE", "COMMENT"], rows, values, empty="no keys")
+        owned = context.server.access.keys().items()
+        return Answer([(name, key) for name, keys in owned for key in keys if self.name in (None, name)], _KEYS)
+
+
+Owned: TypeAlias = tuple[str, PublicKey]
+"""A key, and whose it is."""
+
+_KEYS: Table[Owned] = Table(
+    ["PRINCIPAL", "FINGERPRINT", "TYPE", "COMMENT"],
+    lambda owned: [owned[0], owned[1].fingerprint, owned[1].algorithm, owned[1].comment],
+    lambda owned: {
+        "principal": owned[0],
+        "fingerprint": owned[1].fingerprint,
+        "type": owned[1].algorithm,
+        "comment": owned[1].comment,
+    },
+    empty="no keys",
+)
 
 
 def add(words: Words) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
-from shardd.commands.result import Answer, record, say, table
+from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
+from shardd.core.journal import Entry
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
 from shardd.core.refusals import NotHolder, Turn
@@ -34,7 +35,7 @@ class Acquire:
     wait: int
     fenced: bool
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         me = context.me()
         with context.authority(self.address, Role.APPEND) as authority:
             ticket = secrets.token_hex(8) if self.wait else None
@@ -68,7 +69,7 @@ class Renew:
     ttl: int
     epoch: int | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Renew(context.me(), self.ttl, self.epoch)
             changed = authority.change(self.address.space, ask)
@@ -80,7 +81,7 @@ class Release:
     address: Address
     epoch: int | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Release(context.me(), self.epoch)
             changed = authority.change(self.address.space, ask)
@@ -95,7 +96,7 @@ class Transfer:
     epoch: int | None
     reason: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Transfer(context.me(), self.name, self.ttl, self.epoch, _signed(context, self.reason))
             changed = authority.change(self.address.space, ask)
@@ -111,7 +112,7 @@ class GrantLease:
     force: bool
     fenced: bool
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.ADMIN) as authority:
             ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
             changed = authority.change(self.address.space, ask)
@@ -124,100 +125,133 @@ class RevokeLease:
     reason: str
     bar: int
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.ADMIN) as authority:
             ask = leases.Revoke(self.bar, _signed(context, self.reason))
             changed = authority.change(self.address.space, ask)
         return _changed(self.address, changed, "nobody holds")
 
 
+Held: TypeAlias = tuple[Address, Standing]
+"""A space, and how its lease stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Show:
     address: Address
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Held]:
         with context.authority(self.address, Role.READ) as authority:
-            standing = authority.standing(self.address.space)
-        lease = standing.tenancy.lease
-        facts = [("space", str(self.address)), ("holder", lease.holder if lease else "nobody")]
-        facts.append(("epoch", str(standing.tenancy.epoch)))
-        if lease:
-            facts += [
-                ("granted", stamp(lease.granted)),
-                ("expires", f"{stamp(lease.expires)} (in {left_text(lease.left(standing.now))})"),
-                ("fenced", "yes" if lease.fenced else "no"),
-            ]
-        if standing.tenancy.waiters:
-            facts.append(("waiting", ", ".join(w.principal for w in standing.tenancy.waiters)))
-        if standing.head:
-            facts.append(("head", f"{standing.head.seq} {standing.head.oid}"))
-        return record(facts, _value(self.address, standing))
+            return Answer([(self.address, authority.standing(self.address.space))], _LEASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ListLeases:
     repo: str | None
 
-    def run(self, context: Context) -> Answer:
-        rows: list[list[str]] = []
-        values: list[Json] = []
-        for repo in [self.repo] if self.repo else list(context.readable()):
+    def run(self, context: Context) -> Answer[Held]:
+        return Answer(self._live(context), _LEASES)
+
+    def _live(self, context: Context) -> Iterator[Held]:
+        for repo in [self.repo] if self.repo else context.readable():
             with context.authority(repo) as authority:
-                for standing in _standings(authority):
-                    lease = standing.tenancy.lease
-                    if lease:
-                        address = Address(repo, standing.space)
-                        left = left_text(lease.left(standing.now))
-                        rows.append([str(address), lease.holder, str(lease.epoch), left])
-                        values.append(_value(address, standing))
-        return table(["SPACE", "HOLDER", "EPOCH", "LEFT"], rows, values, empty="no live leases")
+                for space in authority.spaces():
+                    standing = authority.standing(space)
+                    if standing.tenancy.lease is not None:
+                        yield Address(repo, space), standing
 
 
 @dataclass(frozen=True, slots=True)
 class History:
     address: Address
 
-    def run(self, context: Context) -> Answer:
-        rows: list[list[str]] = []
-        values: list[Json] = []
+    def run(self, context: Context) -> Answer[Entry]:
+        return Answer(self._entries(context), replace(_TENURES, empty=f"{self.address} was never leased"))
+
+    def _entries(self, context: Context) -> Iterator[Entry]:
         with context.authority(self.address, Role.READ) as authority:
-            for entry in authority.history(self.address.space):
-                tenure, head = entry.tenure, entry.resumed_at
-                rows.append(
-                    [
-                        str(tenure.epoch),
-                        tenure.holder or "-",
-                        stamp(tenure.granted),
-                        f"{head.seq} {head.oid[:12]}",
-                        str(tenure.previous),
-                        str(tenure.reason),
-                        tenure.text,
-                    ]
-                )
-                values.append(
-                    {
-                        "epoch": tenure.epoch,
-                        "holder": tenure.holder,
-                        "granted": stamp(tenure.granted),
-                        "resumed_at": {"seq": head.seq, "oid": head.oid},
-                        "previous": str(tenure.previous),
-                        "reason": str(tenure.reason),
-                        "text": tenure.text,
-                    }
-                )
-        headers = ["EPOCH", "HOLDER", "SINCE", "RESUMED AT", "BEFORE", "BY", "WHY"]
-        return table(headers, rows, values, empty=f"{self.address} was never leased")
+            yield from authority.history(self.address.space)
 
 
-def _standings(authority: EmbeddedAuthority) -> Sequence[Standing]:
-    return [authority.standing(space) for space in authority.spaces()]
+def _lease_facts(held: Held) -> list[tuple[str, str]]:
+    address, standing = held
+    lease = standing.tenancy.lease
+    facts = [("space", str(address)), ("holder", lease.holder if lease else "nobody")]
+    facts.append(("epoch", str(standing.tenancy.epoch)))
+    if lease:
+        facts += [
+            ("granted", stamp(lease.granted)),
+            ("expires", f"{stamp(lease.expires)} (in {left_text(lease.left(standing.now))})"),
+            ("fenced", "yes" if lease.fenced else "no"),
+        ]
+    if standing.tenancy.waiters:
+        facts.append(("waiting", ", ".join(w.principal for w in standing.tenancy.waiters)))
+    if standing.head:
+        facts.append(("head", f"{standing.head.seq} {standing.head.oid}"))
+    return facts
+
+
+def _lease_row(held: Held) -> list[str]:
+    address, standing = held
+    lease = standing.tenancy.lease
+    assert lease is not None
+    return [str(address), lease.holder, str(lease.epoch), left_text(lease.left(standing.now))]
+
+
+def _lease_value(held: Held) -> Json:
+    address, standing = held
+    lease = standing.tenancy.lease
+    return {
+        "space": str(address),
+        "holder": lease.holder if lease else None,
+        "epoch": standing.tenancy.epoch,
+        "granted": stamp(lease.granted) if lease else None,
+        "expires": stamp(lease.expires) if lease else None,
+        "left_ms": lease.left(standing.now) if lease else None,
+        "fenced": lease.fenced if lease else None,
+        "waiting": [w.principal for w in standing.tenancy.waiters],
+        "head": {"seq": standing.head.seq, "oid": standing.head.oid} if standing.head else None,
+    }
+
+
+def _tenure_row(entry: Entry) -> list[str]:
+    tenure, head = entry.tenure, entry.resumed_at
+    return [
+        str(tenure.epoch),
+        tenure.holder or "-",
+        stamp(tenure.granted),
+        f"{head.seq} {head.oid[:12]}",
+        str(tenure.previous),
+        str(tenure.reason),
+        tenure.text,
+    ]
+
+
+def _tenure_value(entry: Entry) -> Json:
+    tenure, head = entry.tenure, entry.resumed_at
+    return {
+        "epoch": tenure.epoch,
+        "holder": tenure.holder,
+        "granted": stamp(tenure.granted),
+        "resumed_at": {"seq": head.seq, "oid": head.oid},
+        "previous": str(tenure.previous),
+        "reason": str(tenure.reason),
+        "text": tenure.text,
+    }
+
+
+_LEASE = Facts(_lease_facts, _lease_value)
+_LEASES = Table(["SPACE", "HOLDER", "EPOCH", "LEFT"], _lease_row, _lease_value, empty="no live leases")
+_TENURES = Table(
+    ["EPOCH", "HOLDER", "SINCE", "RESUMED AT", "BEFORE", "BY", "WHY"], _tenure_row, _tenure_value, empty=""
+)
 
 
 def _signed(context: Context, reason: str) -> str:
     return f"by {context.principal or 'the operator'}: {reason}" if reason else ""
 
 
-def _changed(address: Address, changed: Changed, what: str) -> Answer:
+def _changed(address: Address, changed: Changed, what: str) -> Answer[Done]:
     lease = changed.lease
     left = f", for {left_text(lease.expires - lease.granted)}" if lease and lease.epoch == changed.epoch else ""
     line = f"{what} {address} (epoch {changed.epoch}{left}), head {changed.head.seq} {changed.head.oid[:12]}"
@@ -231,21 +265,6 @@ def _changed(address: Address, changed: Changed, what: str) -> Answer:
             "head": {"seq": changed.head.seq, "oid": changed.head.oid},
         },
     )
-
-
-def _value(address: Address, standing: Standing) -> Json:
-    lease = standing.tenancy.lease
-    return {
-        "space": str(address),
-        "holder": lease.holder if lease else None,
-        "epoch": standing.tenancy.epoch,
-        "granted": stamp(lease.granted) if lease else None,
-        "expires": stamp(lease.expires) if lease else None,
-        "left_ms": lease.left(standing.now) if lease else None,
-        "fenced": lease.fenced if lease else None,
-        "waiting": [w.principal for w in standing.tenancy.waiters],
-        "head": {"seq": standing.head.seq, "oid": standing.head.oid} if standing.head else None,
-    }
 
 
 def add(words: Words) -> None:

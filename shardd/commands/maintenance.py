@@ -9,7 +9,7 @@ from pathlib import Path
 from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, many, say
+from shardd.commands.result import Answer, Done, Each, many, say
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.roles import FileAccess
@@ -24,7 +24,7 @@ from shardd.upkeep.repo_checkup import examine_repo
 class Backup:
     dest: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_owner()
         saved = backup.backup(context.authorities, Path(self.dest))
         spaces = sum(map(len, saved.repos.values()))
@@ -37,13 +37,10 @@ class Backup:
 class Doctor:
     fix: bool
 
-    def examine(self, authorities: Authorities) -> Answer:
-        each = self._treated(authorities)
-        # One iterator behind both: whoever prints takes either.
-        lines = (line for lines, _ in each for line in lines)
-        return Answer(lines, values=(value for _, value in each), live=True)
+    def examine(self, authorities: Authorities) -> Answer[Treated]:
+        return Answer(self._treated(authorities), _TREATED, live=True)
 
-    def _treated(self, authorities: Authorities) -> Iterator[tuple[list[str], Json]]:
+    def _treated(self, authorities: Authorities) -> Iterator[Treated]:
         left = count = 0
         for finding in _findings(authorities):
             mended = self.fix and finding.mend is not None
@@ -51,17 +48,9 @@ class Doctor:
                 finding.mend()
             count += 1
             left += finding.level == "broken" and not mended
-            value: Json = {
-                "level": finding.level,
-                "where": finding.where,
-                "message": finding.message,
-                "remedy": finding.remedy,
-                "fixable": finding.mend is not None,
-                "mended": mended,
-            }
-            yield _shown(finding, mended=mended), value
+            yield Treated(finding, mended)
         if not count:
-            yield ["nothing to complain about"], {"level": "fine"}
+            yield Treated(None, mended=False)
         if left:
             raise Corrupt(
                 f"{many(left, 'finding')} to be mended", "run `shardd doctor --fix`, and see the remedies above"
@@ -79,10 +68,36 @@ def _findings(authorities: Authorities) -> Iterator[Finding]:
             yield Finding("broken", repo, f"cannot be looked over: {error.message}", error.remedy)
 
 
-def _shown(finding: Finding, *, mended: bool) -> list[str]:
-    line = f"{'mended' if mended else finding.level}: {finding.where}: {finding.message}"
-    how = " (--fix does it)" if finding.mend else ""
-    return [printable(line), *([] if mended else [printable(f"  to mend it: {finding.remedy}{how}")])]
+@dataclass(frozen=True, slots=True)
+class Treated:
+    """finding: None if there was none at all"""
+
+    finding: Finding | None
+    mended: bool
+
+    def text(self) -> str:
+        finding = self.finding
+        if finding is None:
+            return "nothing to complain about"
+        line = printable(f"{'mended' if self.mended else finding.level}: {finding.where}: {finding.message}")
+        how = " (--fix does it)" if finding.mend else ""
+        return line if self.mended else f"{line}\n{printable(f'  to mend it: {finding.remedy}{how}')}"
+
+    def value(self) -> Json:
+        finding = self.finding
+        if finding is None:
+            return {"level": "fine"}
+        return {
+            "level": finding.level,
+            "where": finding.where,
+            "message": finding.message,
+            "remedy": finding.remedy,
+            "fixable": finding.mend is not None,
+            "mended": self.mended,
+        }
+
+
+_TREATED = Each(Treated.text, Treated.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +105,14 @@ class Restore:
     source: str
     root: str
 
-    def bring(self) -> Answer:
+    def bring(self) -> Answer[Done]:
         require_version()
         brought = backup.restore(Path(self.source), Path(self.root))
         lines = [f"restored the backup of {brought.made} to {self.root}"]
         lines += [f"  {space}: epochs go on from {epoch}" for space, epoch in brought.epochs.items()]
         lines.append(f"check it with `shardd verify --dir {self.root}`, then start the server")
         epochs: dict[str, Json] = dict(brought.epochs)
-        return Answer(map(printable, lines), [{"dir": self.root, "made": brought.made, "epochs": epochs}])
+        return say(lines, {"dir": self.root, "made": brought.made, "epochs": epochs})
 
 
 def add(words: Words) -> None:

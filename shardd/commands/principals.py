@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, record, table
+from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, Revoke
 from shardd.core.names import check_principal
@@ -19,13 +19,28 @@ from shardd.files.access import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class WhoAmI:
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Me]:
         me = context.me()
-        roles = _roles(context.granted().access, me)
-        facts = [("principal", me), ("roles", ", ".join(roles) or "none")]
-        if context.fingerprint is not None:
-            facts.append(("key", context.fingerprint))
-        return record(facts, {"principal": me, "roles": list(roles), "key": context.fingerprint})
+        return Answer([Me(me, _roles(context.granted().access, me), context.fingerprint)], _ME)
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """key: fingerprint of the one that was used, if any was"""
+
+    principal: str
+    roles: list[str]
+    key: str | None
+
+    def facts(self) -> list[tuple[str, str]]:
+        said = [("principal", self.principal), ("roles", ", ".join(self.roles) or "none")]
+        return said if self.key is None else [*said, ("key", self.key)]
+
+    def value(self) -> Json:
+        return {"principal": self.principal, "roles": list[Json](self.roles), "key": self.key}
+
+
+_ME = Facts(Me.facts, Me.value)
 
 
 def _roles(access: Access, principal: str) -> list[str]:
@@ -34,36 +49,25 @@ def _roles(access: Access, principal: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class PrincipalList:
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Known]:
         context.require_admin()
         snapshot = context.granted()
-        known = [_Facts.of(snapshot, name) for name in sorted(snapshot.principals | snapshot.access.retired)]
-        rows = [[f.name, str(len(f.keys)), ", ".join(f.roles) or "none", f.state] for f in known]
-        return table(["PRINCIPAL", "KEYS", "ROLES", "STATE"], rows, [f.value() for f in known], empty="nobody")
+        names = sorted(snapshot.principals | snapshot.access.retired)
+        return Answer([Known.of(snapshot, name) for name in names], _PRINCIPALS)
 
 
 @dataclass(frozen=True, slots=True)
 class PrincipalShow:
     name: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Known]:
         if self.name != context.principal:
             context.require_admin()
         snapshot = context.granted()
         if self.name not in snapshot.principals | snapshot.access.retired:
             raise Rejected("not-found", f"there is no principal {self.name}", "see `shardd principal list`")
-        facts = _Facts.of(snapshot, self.name)
-        held = list(_held(context, self.name))
-        lines = [
-            ("principal", facts.name),
-            ("state", facts.state),
-            ("roles", ", ".join(facts.roles) or "none"),
-            *(("key", print_) for print_ in facts.keys),
-            *(("os user", user) for user in facts.users),
-            *(("holds", f"{repo}/{space}") for repo, space in held),
-        ]
-        holds: list[Json] = [f"{repo}/{space}" for repo, space in held]
-        return record(lines, {**facts.value(), "holds": holds})
+        held = [f"{repo}/{space}" for repo, space in _held(context, self.name)]
+        return Answer([replace(Known.of(snapshot, self.name), holds=held)], _PRINCIPAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Retire:
 
     name: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         if self.name == context.principal:
             raise Rejected("not-permitted", "you cannot retire yourself", "ask another admin")
@@ -94,27 +98,28 @@ class Retire:
         lines = [f"retired {self.name}" if new else f"{self.name} was retired before"]
         lines += [f"revoked the lease of {address}" for address in revoked]
         value: Json = {"principal": self.name, "changed": new, "revoked": list[Json](revoked)}
-        return Answer(lines, [value])
+        return say(lines, value)
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """users: OS users mapped to the principal, for pushes by local path"""
+class Known:
+    """users: OS users mapped to the principal, for pushes by local path; holds: spaces, None where nobody looked"""
 
     name: str
     retired: bool
     keys: list[str]
     roles: list[str]
     users: list[str]
+    holds: list[str] | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot, name: str) -> _Facts:
+    def of(cls, snapshot: Snapshot, name: str) -> Known:
         access = snapshot.access
         return cls(
             name,
             name in access.retired,
             sorted(print_ for print_, owner in snapshot.keys.items() if owner == name),
-            sorted(f"{g.role} {g.scope}" for g in access.grants if g.principal == name),
+            _roles(access, name),
             sorted(user for user, principal in access.local.items() if principal == name),
         )
 
@@ -122,14 +127,32 @@ class _Facts:
     def state(self) -> str:
         return "retired" if self.retired else "active"
 
-    def value(self) -> dict[str, Json]:
-        return {
+    def row(self) -> list[str]:
+        return [self.name, str(len(self.keys)), ", ".join(self.roles) or "none", self.state]
+
+    def facts(self) -> list[tuple[str, str]]:
+        return [
+            ("principal", self.name),
+            ("state", self.state),
+            ("roles", ", ".join(self.roles) or "none"),
+            *(("key", print_) for print_ in self.keys),
+            *(("os user", user) for user in self.users),
+            *(("holds", address) for address in self.holds or ()),
+        ]
+
+    def value(self) -> Json:
+        said: dict[str, Json] = {
             "principal": self.name,
             "state": self.state,
             "keys": list[Json](self.keys),
             "roles": list[Json](self.roles),
             "local": list[Json](self.users),
         }
+        return said if self.holds is None else {**said, "holds": list[Json](self.holds)}
+
+
+_PRINCIPAL = Facts(Known.facts, Known.value)
+_PRINCIPALS = Table(["PRINCIPAL", "KEYS", "ROLES", "STATE"], Known.row, Known.value, empty="nobody")
 
 
 def _held(context: Context, name: str) -> Iterator[tuple[str, str]]:

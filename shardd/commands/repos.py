@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from shardd.authority.facts import Standing
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
-from shardd.commands.result import Answer, record, say, table
+from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core.canonical import Json
 from shardd.core.names import Address, check_repo
 from shardd.core.roles import Role
@@ -19,7 +21,7 @@ from shardd.errors import Misuse
 class RepoCreate:
     repo: str
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         context.authorities.create(self.repo)
         return say(f"created the repo {self.repo}", {"repo": self.repo})
@@ -27,9 +29,8 @@ class RepoCreate:
 
 @dataclass(frozen=True, slots=True)
 class RepoList:
-    def run(self, context: Context) -> Answer:
-        found = list(context.readable())
-        return table(["REPO"], [[name] for name in found], [{"repo": name} for name in found], empty="no repos")
+    def run(self, context: Context) -> Answer[str]:
+        return Answer(context.readable(), _REPOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class SpaceCreate:
     address: Address
     first: int
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.ADMIN, begun=False) as authority:
             head = authority.create(self.address.space, seq=self.first - 1)
         return say(f"created the space {self.address}", {"space": str(self.address), "seq": head.seq, "oid": head.oid})
@@ -49,27 +50,23 @@ class SpaceCreate:
 class SpaceList:
     repo: str | None
 
-    def run(self, context: Context) -> Answer:
-        rows: list[list[str]] = []
-        values: list[Json] = []
-        for repo in [self.repo] if self.repo else list(context.readable()):
+    def run(self, context: Context) -> Answer[Stands]:
+        return Answer(self._standings(context), _SPACES)
+
+    def _standings(self, context: Context) -> Iterator[Stands]:
+        for repo in [self.repo] if self.repo else context.readable():
             with context.authority(repo) as authority:
                 for space in authority.spaces():
-                    standing = authority.standing(space)
-                    facts = _facts(repo, standing)
-                    rows.append([text for _, text in facts])
-                    values.append(_value(repo, standing))
-        return table(["SPACE", "SEQ", "HEAD", "LEASE", "STATE"], rows, values, empty="no spaces")
+                    yield repo, authority.standing(space)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceShow:
     address: Address
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Stands]:
         with context.authority(self.address, Role.READ) as authority:
-            standing = authority.standing(self.address.space)
-        return record(_facts(self.address.repo, standing), _value(self.address.repo, standing))
+            return Answer([(self.address.repo, authority.standing(self.address.space))], _SPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class SpaceFreeze:
     address: Address
     message: str | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Done]:
         message = None if self.message is None else " ".join(self.message.split())[:200]
         if message == "":
             raise Misuse("say why: the message is what a pusher is shown")
@@ -87,7 +84,12 @@ class SpaceFreeze:
         return say(done, {"space": str(self.address), "frozen": message})
 
 
-def _facts(repo: str, standing: Standing) -> list[tuple[str, str]]:
+Stands: TypeAlias = tuple[str, Standing]
+"""A repo, and how a space of it stands."""
+
+
+def _facts(stands: Stands) -> list[tuple[str, str]]:
+    repo, standing = stands
     lease = standing.tenancy.lease
     held = f"{lease.holder} (epoch {lease.epoch}, {left_text(lease.left(standing.now))} left)" if lease else "-"
     return [
@@ -99,7 +101,8 @@ def _facts(repo: str, standing: Standing) -> list[tuple[str, str]]:
     ]
 
 
-def _value(repo: str, standing: Standing) -> Json:
+def _value(stands: Stands) -> Json:
+    repo, standing = stands
     lease = standing.tenancy.lease
     return {
         "space": f"{repo}/{standing.space}",
@@ -109,6 +112,16 @@ def _value(repo: str, standing: Standing) -> Json:
         "epoch": standing.tenancy.epoch,
         "frozen": standing.frozen,
     }
+
+
+_REPOS: Table[str] = Table(["REPO"], lambda name: [name], lambda name: {"repo": name}, empty="no repos")
+_SPACE = Facts(_facts, _value)
+_SPACES: Table[Stands] = Table(
+    ["SPACE", "SEQ", "HEAD", "LEASE", "STATE"],
+    lambda stands: [text for _, text in _facts(stands)],
+    _value,
+    empty="no spaces",
+)
 
 
 def add(words: Words) -> None:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from shardd.commands.grammar import HelpAsked, Parser, parse
-from shardd.commands.result import Answer
+from shardd.commands.grammar import Grammar, HelpAsked
+from shardd.commands.result import AnyAnswer
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.refusals import error_value
@@ -39,7 +39,7 @@ class Voice(Protocol):
 
 
 def speak(
-    parser: Parser, words: Sequence[str], run: Callable[[object], Answer], voice: Voice, *, reach: str = "shardd"
+    grammar: Grammar, words: Sequence[str], run: Callable[[object], AnyAnswer], voice: Voice, *, reach: str = "shardd"
 ) -> int:
     """The exit status, after everything was said: 0 done, 1 refused, 2 misused, 3 unavailable, 4 corrupt, 70 our fault.
 
@@ -47,21 +47,20 @@ def speak(
     """
     as_json = "--json" in words
     try:
-        parsed = parse(parser, words)
+        parsed = grammar.parse(words)
         as_json = parsed.json
         answer = run(parsed.command)
         if as_json:
-            for value in answer.values:
+            for value in answer.values():
                 _out(voice, encoded(value), answer)
         else:
             with voice.paged(long=answer.long) as colours:
-                lines = answer.coloured if colours and answer.coloured is not None else answer.lines
-                for line in lines:
+                for line in answer.lines(colours=colours):
                     _out(voice, line, answer)
         voice.flush()
         reached(Point.AFTER_ANSWER)
     except HelpAsked as asked:
-        voice.out(asked.text.rstrip("\n"))
+        voice.out(asked.seen_from(reach).rstrip("\n"))
     except SharddError as error:
         complain(error, voice, reach, as_json=as_json)
         return error.exit_status
@@ -74,7 +73,7 @@ def speak(
     return OK
 
 
-def _out(voice: Voice, line: str, answer: Answer) -> None:
+def _out(voice: Voice, line: str, answer: AnyAnswer) -> None:
     voice.out(line)
     if answer.live:
         voice.flush()

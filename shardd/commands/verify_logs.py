@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, many
+from shardd.commands.result import Answer, Each, many
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.names import Address
@@ -22,7 +23,7 @@ class Verify:
 
     address: Address | None
 
-    def run(self, context: Context) -> Answer:
+    def run(self, context: Context) -> Answer[Proved]:
         return shown(self._reports(context))
 
     def _reports(self, context: Context) -> Iterator[tuple[str, Report]]:
@@ -44,11 +45,13 @@ def reports(repository: Repository, *, bare: bool, space: str | None, keys: Keys
                 yield refs.space, verify(repository, refs, keys)
 
 
-def shown(found: Iterable[tuple[str, Report]]) -> Answer:
+Proved: TypeAlias = tuple[str, Report]
+"""A space, as it is called, and what was found of it."""
+
+
+def shown(found: Iterable[Proved]) -> Answer[Proved]:
     """A line for each space; Corrupt at the end if one is broken, Rejected if there was none."""
-    each = _judged(found)
-    # One iterator behind both: whoever prints takes either.
-    return Answer(lines=(_line(*one) for one in each), values=(_value(*one) for one in each), live=True)
+    return Answer(_judged(found), _PROVED, live=True)
 
 
 def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]:
@@ -100,6 +103,9 @@ def _value(name: str, report: Report) -> Json:
         "signed": dict(sorted(report.signed.items())),
         "broken": what,
     }
+
+
+_PROVED: Each[Proved] = Each(lambda proved: _line(*proved), lambda proved: _value(*proved))
 
 
 def add(words: Words) -> None:

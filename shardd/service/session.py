@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -49,7 +49,6 @@ log = logging.getLogger("shardd.session")
 
 _LAST_WORD = 10.0  # seconds that a client may take to close its side of a channel
 _INPUT = 64 * 1024  # bytes read from a client at a time
-_GRAMMARS = 16  # kept: one for each address by which clients reach us
 
 
 class Host(Guest, Protocol):
@@ -169,8 +168,9 @@ class Session:
     def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
         check_caller(words, self._rights(), self._client.principal)
         try:
-            parser = _grammar(self._client.reach)
-            status = speak(parser, words, lambda asked: run_on(self._context(), asked), voice, reach=self._client.reach)
+            status = speak(
+                server_grammar(), words, lambda asked: run_on(self._context(), asked), voice, reach=self._client.reach
+            )
             voice.flush()
         except BrokenPipeError:
             return 1
@@ -244,6 +244,3 @@ class Session:
         snapshot = self._service.authorities.access.now()
         self._client.identity.still(snapshot)
         return snapshot.access
-
-
-_grammar = lru_cache(maxsize=_GRAMMARS)(server_grammar)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.git_request import check_caller, parse_request
-from shardd.commands.grammar import parse
 from shardd.core.roles import Access, Grant
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files.settings import Settings
@@ -35,12 +34,12 @@ def test_a_pattern_of_many_stars_takes_no_time() -> None:
 
 
 def test_words_are_bounded_and_options_stand_once() -> None:
-    parser = server_grammar("shardd")
+    grammar = server_grammar()
     with pytest.raises(Misuse, match="--json is given twice"):
-        parse(parser, ["log", "a/b", "--json", "--json"])
+        grammar.parse(["log", "a/b", "--json", "--json"])
     with pytest.raises(Misuse, match="--after is given twice"):
-        parse(parser, ["log", "a/b", "--after", "1", "--after=2"])
-    assert not parse(parser, ["space", "freeze", "a/b", "--", "--x --x"]).json
+        grammar.parse(["log", "a/b", "--after", "1", "--after=2"])
+    assert not grammar.parse(["space", "freeze", "a/b", "--", "--x --x"]).json
     assert len(parse_request("x " * 100, "bob")) == 100  # type: ignore[arg-type]
     for asked, says in (("x " * 101, "at most 100 words"), ("x" * 8193, "at most 8192 characters")):
         with pytest.raises(Misuse, match=says):

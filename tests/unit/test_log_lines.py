@@ -29,7 +29,7 @@ def test_one_event_is_one_aligned_line_without_control_characters() -> None:
 def test_programs_read_everything() -> None:
     log = MemoryLog()
     made = log.append("whynot", "note", {"n": 1}, actor="alice", id="x")
-    (value,) = show_log(log.events("whynot")).values
+    (value,) = show_log(log.events("whynot")).values()
     assert isinstance(value, dict)
     assert (value["oid"], value["data"], value["subject"]) == (made.oid, {"n": 1}, None)
 

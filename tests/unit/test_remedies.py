@@ -33,7 +33,7 @@ def test_over_ssh_a_command_of_the_host_is_named_with_its_place(remedy: str, ove
 @pytest.mark.parametrize("name", NAMED)
 def test_a_command_that_a_remedy_may_name_over_ssh_is_one_there(name: str) -> None:
     try:
-        server_grammar("ssh host").parse_args([name, "--help"])
+        server_grammar().parse([name, "--help"])
     except HelpAsked:
         assert name not in HOST_COMMANDS | CLIENT_COMMANDS
     except Misuse:
