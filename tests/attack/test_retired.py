@@ -58,29 +58,27 @@ def context(root: Path, principal: str | None) -> Context:
     return Context(authorities, principal, rights, opened=lambda file: io.BytesIO())
 
 
-def acquire(root: Path) -> Callable[[Say], None]:
+def trying(act: Callable[[], object], done: str) -> Callable[[Say], None]:
+    """Says `done`, or the code of the refusal."""
+
     def job(say: Say) -> None:
         try:
-            Acquire(WHYNOT, 60_000, 0, False).run(context(root, "alice"))
+            act()
         except Rejected as error:
             say(error.code)
         else:
-            say("acquired")
+            say(done)
 
     return job
+
+
+def acquire(root: Path) -> Callable[[Say], None]:
+    return trying(lambda: Acquire(WHYNOT, 60_000, 0, False).run(context(root, "alice")), "acquired")
 
 
 def append(root: Path) -> Callable[[Say], None]:
-    def job(say: Say) -> None:
-        log = GitLog(root / "repos" / "garden.git", principal="alice")
-        try:
-            log.append("other", "note")
-        except Rejected as error:
-            say(error.code)
-        else:
-            say("appended")
-
-    return job
+    log = GitLog(root / "repos" / "garden.git", principal="alice")
+    return trying(lambda: log.append("other", "note"), "appended")
 
 
 def push_notes(root: Path) -> Callable[[Say], None]:
