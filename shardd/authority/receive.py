@@ -16,6 +16,7 @@ from typing import IO
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
 from shardd.authority.facts import Place, Pusher, gather, parse_options
 from shardd.authority.lease_clock import SystemTime, TimeSource
+from shardd.authority.moved import Moved
 from shardd.core.hook_protocol import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.core.limits import Limits
 from shardd.core.policy import Reject, decide
@@ -35,7 +36,7 @@ class Receiver:
     """Receives pushes into one repo from one pusher.
 
     label: the repo's name in messages; pusher: who, with what rights, looked up anew at each decision, as rights change
-    reach: how the pusher calls our commands, such as `ssh -p 2222 host`
+    reach: how the pusher calls our commands, such as `ssh -p 2222 host`; moved: that of the repo in this process
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Receiver:
     reach: str = "shardd"
     limits: Limits = field(default_factory=Limits)
     source: TimeSource = field(default_factory=SystemTime)
+    moved: Moved = field(default_factory=Moved)
 
     def pre_receive(self, lines: Sequence[str], options: Sequence[str], quarantine: Mapping[str, str]) -> Reject | None:
         """None if the push may go on. lines: `<old> <new> <ref>`; quarantine: git's variables for a hook."""
@@ -122,6 +124,7 @@ class Receiver:
             rights=lambda: self.pusher()[1],
             limits=self.limits,
             source=self.source,
+            moved=self.moved,
         )
 
 

@@ -237,7 +237,8 @@ class Session:
         def pusher() -> tuple[Pusher, Rights]:
             return Pusher(self._client.principal), self._rights()
 
-        return Receiver(path, repo, pusher, self._client.reach, self._service.settings.limits)
+        limits, moved = self._service.settings.limits, self._service.authorities.moved(repo)
+        return Receiver(path, repo, pusher, self._client.reach, limits, moved=moved)
 
     def _rights(self) -> Access:
         """What is granted now, provided that what opened this connection would still open it."""

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shardd.authority.authorities import Authorities
-from shardd.commands.caller import Context
-from shardd.commands.leases import Acquire
-from shardd.commands.principals import Retire
-from shardd.core.names import Address
-from shardd.core.roles import Access
-from shardd.errors import Rejected
-from shardd.files.server_dir import ServerDir
 from tests.e2e.conftest import begin
 from tests.e2e.harness import Actor, Server
 from tests.e2e.test_ssh_auth import multiplexed
@@ -94,50 +83,6 @@ def test_what_an_interrupted_retirement_left_is_mended(server: Server, garden: s
     assert f"revoked the lease of {garden}" in carol.ssh("principal retire alice")
     assert not (server.root / "keys" / "alice.pub").exists()
     assert "alice =" not in access.read_text()
-
-
-def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden: str) -> None:
-    """The acquirer looked up its rights before the retirement, and comes to the lock after it."""
-    directory = ServerDir(server.root)
-    authorities = Authorities.open(directory)
-    before = directory.access.load().access
-    looks = iter([before])
-
-    def granted() -> Access:
-        found = next(looks, None)
-        if found is None:
-            directory.access.retire("alice")
-            found = directory.access.load().access
-        return found
-
-    context = Context(authorities, "alice", granted, opened=lambda file: io.BytesIO())
-    with pytest.raises(Rejected, match="alice needs the role append"):
-        Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
-    shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
-    assert (shown["holder"], shown["epoch"]) == (None, 0)
-
-
-def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Server, garden: str) -> None:
-    """The acquirer has the lock, and looked up its rights, before the retirement; and stores the lease after it."""
-    directory = ServerDir(server.root)
-    authorities = Authorities.open(directory)
-    operator = Context(authorities, None, authorities.operator, opened=lambda file: io.BytesIO())
-    retiring = threading.Thread(target=Retire("alice").run, args=(operator,))
-    looks = iter([None])
-
-    def granted() -> Access:
-        found = directory.access.load().access
-        if next(looks, "under the lock") is not None:
-            retiring.start()
-            while "alice" not in directory.access.load().access.retired:
-                time.sleep(0.001)
-        return found
-
-    context = Context(authorities, "alice", granted, opened=lambda file: io.BytesIO())
-    Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
-    retiring.join()
-    shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
-    assert (shown["holder"], shown["epoch"]) == (None, 2)
 
 
 def test_who_may_retire_whom(server: Server, garden: str, alice: Actor, carol: Actor) -> None:
