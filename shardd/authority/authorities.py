@@ -8,6 +8,7 @@ from typing import TypeAlias
 from shardd.authority.authority import Authority
 from shardd.authority.embedded_ledger import EmbeddedLedger
 from shardd.authority.lease_clock import TimeSource
+from shardd.authority.moved import Moved
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo
 from shardd.core.roles import Rights
@@ -25,9 +26,12 @@ def embedded_authority(
     rights: Callable[[], Rights],
     limits: Limits | None = None,
     source: TimeSource | None = None,
+    moved: Moved | None = None,
+    waited: Callable[[float], None] = lambda seconds: None,
 ) -> EmbeddedAuthority:
-    """The authority over a bare repo. source: the machine's clocks"""
-    return Authority(EmbeddedLedger(repository, source=source), label=label, rights=rights, limits=limits)
+    """The authority over a bare repo. source: the machine's clocks; moved: that of the repo in this process"""
+    ledger = EmbeddedLedger(repository, source=source, moved=moved)
+    return Authority(ledger, label=label, rights=rights, limits=limits, waited=waited)
 
 
 def create_repo(server: ServerDir, repo: str) -> None:
@@ -38,7 +42,17 @@ def create_repo(server: ServerDir, repo: str) -> None:
         raise Rejected("exists", f"the repo {repo} exists already")
 
 
-def authority_over(server: ServerDir, repo: str, rights: Callable[[], Rights]) -> EmbeddedAuthority:
+def authority_over(
+    server: ServerDir,
+    repo: str,
+    rights: Callable[[], Rights],
+    *,
+    moved: Callable[[str], Moved] = lambda repo: Moved(),
+    waited: Callable[[float], None] = lambda seconds: None,
+) -> EmbeddedAuthority:
     """The authority over a repo; Rejected if there is none of that name. The caller closes its repository."""
     path = server.repo_path(repo)
-    return embedded_authority(Repository(path), label=repo, rights=rights, limits=server.settings().limits)
+    limits = server.settings().limits
+    return embedded_authority(
+        Repository(path), label=repo, rights=rights, limits=limits, moved=moved(repo), waited=waited
+    )

@@ -44,14 +44,14 @@ from shardd.git.repository import Repository
 
 
 class EmbeddedLedger:
-    """See Ledger. source: the machine's clocks"""
+    """See Ledger. source: the machine's clocks; moved: shared by all in this process that look at the repo"""
 
-    def __init__(self, repository: Repository, *, source: TimeSource | None = None) -> None:
+    def __init__(self, repository: Repository, *, source: TimeSource | None = None, moved: Moved | None = None) -> None:
         self.repository = repository
         self.index = EventIndex(repository.state / "index")
         self.leases = LeaseStore(repository.state)
         self.source = source or SystemTime()
-        self.moved = Moved()
+        self.moved = moved or Moved()
 
     def head(self, space: str) -> Head | None:
         oid = self.repository.read_ref(space_ref(space))
@@ -189,7 +189,7 @@ class EmbeddedTransaction:
         for stage in stages:
             stage.shown()
         changed = {move.parsed.space for move in moves if isinstance(move.parsed, SpaceRef)}
-        for space in changed.union(effect.space for effect in effects.spaces):
+        for space in changed.union(effect.space for effect in effects.spaces if not effect.quiet):
             self._ledger.moved.set(space)
 
     def _carry_out(self, moves: Sequence[Change], steps: Sequence[Step]) -> None:

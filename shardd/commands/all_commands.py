@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from shardd.commands import (
+    audit,
     clone_hook,
     events,
     folds,
@@ -16,9 +17,9 @@ from shardd.commands import (
     repos,
     verify_logs,
 )
-from shardd.commands.caller import Command, Context
+from shardd.commands.caller import Command, Context, Waiting
 from shardd.commands.grammar import Parser, Words, new_parser
-from shardd.commands.result import Answer
+from shardd.commands.result import Steps
 
 
 def server_grammar(prog: str) -> Parser:
@@ -28,11 +29,25 @@ def server_grammar(prog: str) -> Parser:
     return parser
 
 
-def run_on(context: Context, command: object) -> Answer:
-    """Run what `server_grammar` made."""
+def run_on(context: Context, command: object) -> Steps:
+    """Run what `server_grammar` made; see Waiting."""
+    if isinstance(command, Waiting):
+        return (yield from command.steps(context))
     return cast("Command", command).run(context)
 
 
 def add_all(words: Words) -> None:
-    for module in (repos, keys, grants, principals, leases, events, folds, import_export, verify_logs, clone_hook):
+    for module in (
+        repos,
+        keys,
+        grants,
+        principals,
+        leases,
+        events,
+        folds,
+        import_export,
+        verify_logs,
+        clone_hook,
+        audit,
+    ):
         module.add(words)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 from shardd.authority.authorities import EmbeddedAuthority, authority_over
 from shardd.authority.facts import LOCAL, Pusher
-from shardd.commands.result import Answer
+from shardd.authority.moved import Moved
+from shardd.commands.result import Answer, Steps
 from shardd.core.names import Address
-from shardd.core.roles import Access, FileAccess, Role
+from shardd.core.roles import Access, FileAccess, Rights, Role
 from shardd.errors import Misuse, Rejected
 from shardd.files.server_dir import ServerDir
+from shardd.files.work import Work
 
 _SMALL = 64 * 1024
 
@@ -29,6 +31,7 @@ class Context:
     gone: whether the caller has left meanwhile; what waits gives up then
     granted: what is granted at this moment, looked up anew each time; raises if the caller is let in no more
     fingerprint: of the key, or of the certificate's key, with which the caller came
+    work: what is done for the caller; moved: of each repo, in this process
     """
 
     server: ServerDir
@@ -39,6 +42,8 @@ class Context:
     target: Callable[[str], Path | None] = lambda file: None
     granted: Callable[[], Access] | None = None
     fingerprint: str | None = None
+    work: Work = field(default_factory=Work)
+    moved: Callable[[str], Moved] = lambda repo: Moved()
 
     def access(self) -> Access:
         return self.granted() if self.granted is not None else self.server.access.load().access
@@ -76,16 +81,19 @@ class Context:
 
     @contextmanager
     def authority(self, repo: str) -> Iterator[EmbeddedAuthority]:
-        authority = authority_over(self.server, repo, self.access)
+        authority = self._over(repo, self.access)
         with authority.ledger.repository:
             yield authority
 
     @contextmanager
     def owned(self, repo: str) -> Iterator[EmbeddedAuthority]:
         """Like authority; to the operator, who may write its files, the rules grant everything."""
-        authority = authority_over(self.server, repo, FileAccess if self.operator else self.access)
+        authority = self._over(repo, FileAccess if self.operator else self.access)
         with authority.ledger.repository:
             yield authority
+
+    def _over(self, repo: str, rights: Callable[[], Rights]) -> EmbeddedAuthority:
+        return authority_over(self.server, repo, rights, moved=self.moved, waited=self.work.waited)
 
     def owner(self) -> Pusher:
         """Like pusher; the operator needs no lease while nobody holds one."""
@@ -118,3 +126,10 @@ class Command(Protocol):
     """One thing to ask for, with its arguments; each is a frozen dataclass made by the grammar."""
 
     def run(self, context: Context) -> Answer: ...
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A command that may have to wait for others, and holds nothing meanwhile: in the server not even a thread."""
+
+    def steps(self, context: Context) -> Steps: ...

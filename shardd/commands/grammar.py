@@ -36,27 +36,30 @@ class Parser(argparse.ArgumentParser):
 class Words:
     """The words that may follow in one place."""
 
-    def __init__(self, parser: Parser) -> None:
+    def __init__(self, parser: Parser, before: str = "") -> None:
+        self._before = before
         self._choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     def group(self, name: str, help: str) -> Words:
         """A word that others follow, like `lease`."""
-        return Words(self._choices.add_parser(name, help=help, description=help, allow_abbrev=False))
+        group = self._choices.add_parser(name, help=help, description=help, allow_abbrev=False)
+        return Words(group, f"{self._before}{name} ")
 
     def command(self, name: str, make: Callable[..., object], help: str) -> Parser:
         """A word that makes a command. The caller adds an argument for each field of `make`."""
         parser = self._choices.add_parser(name, help=help, description=help, allow_abbrev=False)
         parser.add_argument("--json", action="store_true", help="answer in JSON, one value a line")
-        parser.set_defaults(make=make)
+        parser.set_defaults(make=make, called=f"{self._before}{name}")
         return parser
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """command: what the words make; json: whether the answer is for a program"""
+    """command: what the words make; json: whether the answer is for a program; name: `lease acquire`"""
 
     command: object
     json: bool
+    name: str
 
 
 def new_parser(prog: str, description: str) -> Parser:
@@ -71,7 +74,7 @@ def parse(parser: Parser, words: Sequence[str]) -> Parsed:
     asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
     said = vars(parser.parse_args(asked))
     make = said["make"]
-    return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
+    return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
 
 
 def _check_once(words: Sequence[str]) -> None:

@@ -6,23 +6,24 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
+from shardd.authority.moved import POLL_SECONDS, Pause
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
-from shardd.commands.result import Answer, record, say, table
+from shardd.commands.result import Answer, Steps, record, say, table
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
+from shardd.core.outcome import Kind
 from shardd.core.refusals import NotHolder, Turn
 from shardd.core.roles import Role
 from shardd.core.tenancy import left_text, stamp
 from shardd.errors import Rejected
-
-_POLL = 0.1  # seconds between two looks while standing in line
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +35,28 @@ class Acquire:
     wait: int
     fenced: bool
 
-    def run(self, context: Context) -> Answer:
-        me = context.me()
-        with context.space(self.address, Role.APPEND) as authority:
-            ticket = secrets.token_hex(8) if self.wait else None
-            ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
-            allowed = _asking(context, Role.APPEND, self.address)
-            changed = authority.change(self.address.space, ask, allowed=allowed)
-            deadline = time.monotonic() + self.wait / 1000
-            while changed.waiting is not None:
-                if context.gone() or time.monotonic() >= deadline:
-                    authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
-                    raise self._refused(authority.standing(self.address.space), me)
-                time.sleep(_POLL)
-                changed = authority.change(self.address.space, ask, allowed=allowed)
-        return _changed(self.address, changed, f"{me} holds")
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
+    def steps(self, context: Context) -> Steps:
+        me, space = context.me(), self.address.space
+        ticket = secrets.token_hex(8) if self.wait else None
+        ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
+        allowed = _asking(context, Role.APPEND, self.address)
+        began = time.monotonic()
+        while True:
+            with context.space(self.address, Role.APPEND) as authority:
+                moved = authority.ledger.moved
+                count = moved.count(space)
+                changed = authority.change(space, ask, allowed=allowed)
+                left = began + self.wait / 1000 - time.monotonic()
+                if changed.waiting is not None and (left <= 0 or context.gone()):
+                    authority.change(space, leases.GiveUp(ask.ticket or ""))
+                    raise self._refused(authority.standing(space), me)
+            if changed.waiting is None:
+                return _changed(self.address, changed, f"{me} holds")
+            paused = time.monotonic()
+            yield Pause(moved, space, count, min(left, POLL_SECONDS))
+            context.work.waited(time.monotonic() - paused)
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
         tenancy = standing.tenancy
@@ -69,6 +77,8 @@ class Renew:
     ttl: int
     epoch: int | None
 
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.APPEND) as authority:
             ask = leases.Renew(context.me(), self.ttl, self.epoch)
@@ -80,6 +90,8 @@ class Renew:
 class Release:
     address: Address
     epoch: int | None
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.APPEND) as authority:
@@ -95,6 +107,8 @@ class Transfer:
     ttl: int
     epoch: int | None
     reason: str
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer:
         context.require(Role.APPEND, self.address.repo, self.address.space)
@@ -115,6 +129,8 @@ class GrantLease:
     force: bool
     fenced: bool
 
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
     def run(self, context: Context) -> Answer:
         context.require(Role.ADMIN, self.address.repo, self.address.space)
         _may_hold(context, self.address, self.name)
@@ -130,6 +146,8 @@ class RevokeLease:
     address: Address
     reason: str
     bar: int
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer:
         with context.space(self.address, Role.ADMIN) as authority:

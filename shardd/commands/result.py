@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from shardd.authority.moved import Pause
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 
@@ -22,6 +24,20 @@ class Answer:
     coloured: Iterable[str] | None = None
     long: bool = False
     live: bool = False
+
+
+Steps: TypeAlias = Generator[Pause, None, Answer]
+"""A command on its way to its answer: yields what it waits for, and goes on after that, perhaps in another thread."""
+
+
+def at_once(run: Callable[[object], Answer]) -> Callable[[object], Steps]:
+    """For commands that wait for nothing."""
+
+    def steps(command: object) -> Steps:
+        yield from ()
+        return run(command)
+
+    return steps
 
 
 def many(count: int, noun: str) -> str:

@@ -58,6 +58,7 @@ async def _run(server: ServerDir, address: str | None, ready: Callable[[str], No
     acceptor.close()
     await _leave(service, hurry)
     await acceptor.wait_closed()
+    await service.recorder.finish()
 
 
 async def _leave(service: Service, hurry: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.moved import patiently
 from shardd.commands.caller import Context
 from shardd.commands.leases import Acquire
 from shardd.commands.principals import Retire
@@ -110,7 +111,7 @@ def test_a_lease_that_begins_while_its_holder_is_retired(server: Server, garden:
 
     context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
     with pytest.raises(Rejected, match="alice needs the role append"):
-        Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
+        patiently(Acquire(Address("garden", "whynot"), 60_000, 0, False).steps(context))
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
     assert (shown["holder"], shown["epoch"]) == (None, 0)
 
@@ -131,7 +132,7 @@ def test_a_lease_that_is_about_to_begin_while_its_holder_is_retired(server: Serv
         return found
 
     context = Context(directory, "alice", operator=False, opened=lambda file: io.BytesIO(), granted=granted)
-    Acquire(Address("garden", "whynot"), 60_000, 0, False).run(context)
+    patiently(Acquire(Address("garden", "whynot"), 60_000, 0, False).steps(context))
     retiring.join()
     shown = json.loads(server.host("lease", "show", garden, "--json").must().stdout)
     assert (shown["holder"], shown["epoch"]) == (None, 2)

@@ -31,7 +31,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "audit")
     audit.record(outcome(1))
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "audit", *(tmp_path / "audit").iterdir()]}
-    assert modes == {"audit": 0o700, "current.jsonl": 0o600, "lock": 0o600}
+    assert modes == {"audit": 0o700, "current.jsonl": 0o600}
 
 
 def test_it_is_bounded_and_forgets_the_oldest(tmp_path: Path) -> None:
