@@ -108,6 +108,7 @@ class Append:
                     (event,) = self._append(context, [line])
                     yield _appended(event)
                 except SharddError as error:
+                    context.work.failed(error)
                     yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
 
     def _append(self, context: Context, lines: Sequence[Line]) -> list[Event]:

@@ -13,7 +13,7 @@ import msgspec
 
 from shardd.core.hook_protocol import printable
 from shardd.core.refs import Change
-from shardd.errors import SharddError
+from shardd.errors import BadEvent, Misuse, SharddError
 
 OK = "ok"
 INTERNAL = "internal"
@@ -77,9 +77,16 @@ def shortened(text: str) -> str:
 
 
 def verdict_of(error: BaseException | None) -> tuple[str, str]:
-    """Code and message of what ended the work: `("ok", "")` for None, and `internal` for what is no error of ours."""
+    """Code and message of what ended the work: `("ok", "")` for None, and `internal` for what is no error of ours.
+
+    What was given and is not well formed is not repeated: it may be an event's data.
+    """
     if error is None:
         return OK, ""
+    if isinstance(error, BadEvent):
+        return error.code, shortened(f"{error.where}: {error.field}" if error.where else error.field)
+    if isinstance(error, Misuse):
+        return error.code, ""
     if isinstance(error, SharddError):
         return error.code, shortened(error.message)
     return INTERNAL, shortened(f"{type(error).__name__}: {error}")

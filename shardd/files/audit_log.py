@@ -19,7 +19,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -87,13 +87,16 @@ class AuditLog:
                             yield Unreadable(path, number)
 
     def _files(self, open_files: ExitStack) -> list[tuple[Path, IO[bytes]]]:
-        """All of them, newest first. One that is renamed meanwhile is met a second time, and none is missed."""
+        """All of them, newest first. One that is renamed just now is met a second time, and none is missed."""
         found: dict[tuple[int, int], tuple[Path, IO[bytes]]] = {}
-        for path in [self._current, *(self._old(number) for number in range(1, self._kept))]:
-            with suppress(FileNotFoundError):
-                file = open_files.enter_context(path.open("rb"))
-                stat = os.fstat(file.fileno())
-                found.setdefault((stat.st_dev, stat.st_ino), (path, file))
+        if not self._folder.is_dir():
+            return []
+        with self._still():
+            for path in [self._current, *(self._old(number) for number in range(1, self._kept))]:
+                with suppress(FileNotFoundError):
+                    file = open_files.enter_context(path.open("rb"))
+                    stat = os.fstat(file.fileno())
+                    found.setdefault((stat.st_dev, stat.st_ino), (path, file))
         return list(found.values())
 
     def _open(self) -> int:
@@ -108,18 +111,25 @@ class AuditLog:
         return self._folder / f"{number}.jsonl"
 
     def _rotate(self) -> None:
-        """Unless another process is at it, which must not hold up this one."""
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._current.stat().st_size < self._largest:
-                return  # it was done meanwhile
+        """Unless another process is at it, or opens them to read, which must not hold up this one."""
+        with self._still() as still, suppress(FileNotFoundError):
+            if not still or self._current.stat().st_size < self._largest:
+                return  # it is done, or by the next one
             for number in range(self._kept - 1, 1, -1):
                 if self._old(number - 1).exists():
                     self._old(number - 1).replace(self._old(number))
             self._current.replace(self._old(1))
-        except (BlockingIOError, FileNotFoundError):
-            pass
+
+    @contextmanager
+    def _still(self) -> Iterator[bool]:
+        """No file is renamed by others while the block lasts; False where somebody else has seen to that already."""
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
         finally:
             os.close(descriptor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -53,7 +53,7 @@ from shardd.service.children import Children
 from shardd.service.joining import Asked, Lasting, join
 from shardd.service.push_stage import Stage
 from shardd.service.recorder import Recorder
-from shardd.service.waiting import heard
+from shardd.service.waiting import driven
 
 log = logging.getLogger("shardd.session")
 
@@ -198,15 +198,10 @@ class Session:
         voice.flush()
 
     async def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
-        steps = self._speaking(words, voice)
-        while (pause := await asyncio.to_thread(next, steps, None)) is not None:
-            if isinstance(pause, int):
-                return pause
-            await heard(pause)
-        return INTERNAL
+        return await driven(self._speaking(words, voice))
 
-    def _speaking(self, words: Sequence[str], voice: ClientVoice) -> Iterator[Pause | int]:
-        """What is to be waited for, and last the exit status. Each step in a thread, and no thread between them."""
+    def _speaking(self, words: Sequence[str], voice: ClientVoice) -> Generator[Pause, None, int]:
+        """The exit status, after whatever has to be waited for."""
         attempted(self._work, words)
         check_caller(words, self._rights(), self._client.principal)
         parser, reach = _grammar(self._client.reach), self._client.reach
@@ -218,8 +213,8 @@ class Session:
             status = yield from speaking(parser, words, run, voice, reach=reach, work=self._work)
             voice.flush()
         except BrokenPipeError:
-            status = 1
-        yield status
+            return 1
+        return status
 
     def _context(self) -> Context:
         self._rights()

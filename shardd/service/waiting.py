@@ -1,11 +1,37 @@
-"""Waiting for a space to change, in the event loop: any number of sessions, and no thread for any of them."""
+"""Commands that wait, in the event loop: each step runs in a thread, and between two of them there is none."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from shardd.authority.moved import Pause
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended(Generic[T]):
+    """With a value. A StopIteration does not go through a future."""
+
+    value: T
+
+
+async def driven(steps: Generator[Pause, None, T]) -> T:
+    """What the steps come to."""
+    while not isinstance(found := await asyncio.to_thread(_next, steps), _Ended):
+        await heard(found)
+    return found.value
+
+
+def _next(steps: Generator[Pause, None, T]) -> Pause | _Ended[T]:
+    try:
+        return next(steps)
+    except StopIteration as ended:
+        return _Ended(ended.value)
 
 
 async def heard(pause: Pause) -> None:
