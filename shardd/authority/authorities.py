@@ -36,12 +36,13 @@ def embedded_authority(
     limits: Limits | None = None,
     source: TimeSource | None = None,
     moved: Moved | None = None,
+    waited: Callable[[float], None] = lambda seconds: None,
 ) -> EmbeddedAuthority:
-    """The authority over a bare repo. by: see Authority; source: the machine's clocks; moved: that of the repo in this
-    process
+    """The authority over a bare repo. by, waited: see Authority; source: the machine's clocks; moved: that of the repo
+    in this process
     """
     ledger = EmbeddedLedger(repository, source=source, moved=moved)
-    return Authority(ledger, label=label, rights=rights, by=by, limits=limits)
+    return Authority(ledger, label=label, rights=rights, by=by, limits=limits, waited=waited)
 
 
 class Authorities:
@@ -85,8 +86,18 @@ class Authorities:
         return [fault for fault in (self.access.reload(), self.settings.reload()) if fault is not None]
 
     @contextmanager
-    def repo(self, name: str, rights: Callable[[], Rights], *, by: str | None = None) -> Iterator[EmbeddedAuthority]:
-        """The authority over a repo, until the block ends; Rejected if there is none of that name. by: see Authority"""
+    def repo(
+        self,
+        name: str,
+        rights: Callable[[], Rights],
+        *,
+        by: str | None = None,
+        waited: Callable[[float], None] = lambda seconds: None,
+    ) -> Iterator[EmbeddedAuthority]:
+        """The authority over a repo, until the block ends; Rejected if there is none of that name.
+
+        by, waited: see Authority
+        """
         with Repository(self.server.repo_path(name)) as repository:
             yield embedded_authority(
                 repository,
@@ -95,6 +106,7 @@ class Authorities:
                 by=by,
                 limits=self.settings.now().limits,
                 moved=self.moved(name),
+                waited=waited,
             )
 
     def create(self, repo: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from time import monotonic
 from typing import Generic, TypeVar
 
 from shardd.authority.facts import Options, Pusher, Standing, Terms, append_facts, import_facts
@@ -24,7 +25,7 @@ from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Event, Head
 from shardd.core.journal import Entry, encode_entry, entry_at, entry_of
-from shardd.core.lease import OneShot, Outcome, Restored, Transition, change, observe
+from shardd.core.lease import OneShot, Restored, Transition, Transitioned, change, observe
 from shardd.core.limits import Limits
 from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
@@ -33,7 +34,7 @@ from shardd.core.policy import Accept, Decision, decide
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, lease_ref
 from shardd.core.roles import Rights, Role, require
-from shardd.core.tenancy import Ended, Lease, Tenancy
+from shardd.core.tenancy import Ended, Lease, Tenancy, alike
 from shardd.errors import Misuse
 from shardd.files.crash_points import Point, reached
 
@@ -50,8 +51,8 @@ class Changed:
     waiting: int | None = None
 
     @classmethod
-    def of(cls, outcome: Outcome, head: Head) -> Changed:
-        return cls(outcome.after.epoch, head, outcome.after.lease, outcome.waiting)
+    def of(cls, made: Transitioned, head: Head) -> Changed:
+        return cls(made.after.epoch, head, made.after.lease, made.waiting)
 
 
 class Authority(Generic[L_co]):
@@ -59,6 +60,7 @@ class Authority(Generic[L_co]):
 
     rights: who may do what, as it stands: looked up under the locks, since rights may go while one waits for them
     by: in whose name spaces are begun and frozen, and leases granted and revoked
+    waited: is told each time for how many seconds the locks were waited for
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Authority(Generic[L_co]):
         rights: Callable[[], Rights],
         by: str | None = None,
         limits: Limits | None = None,
+        waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.ledger = ledger
         self.label = label
         self.limits = limits or Limits()
         self._rights = rights
         self._by = by
+        self._waited = waited
 
     @property
     def terms(self) -> Terms:
@@ -162,7 +166,9 @@ class Authority(Generic[L_co]):
     def hold(self, spaces: Iterable[str], *, also: Iterable[str] = (), creating: bool = False) -> Iterator[Held]:
         """All these spaces, locked against everybody else until the block ends, and settled; see Ledger.transaction."""
         names = [check_space(space) for space in spaces]
+        began = monotonic()
         with self.ledger.transaction(names, also=also, creating=creating) as transaction:
+            self._waited(monotonic() - began)
             held = Held(self, transaction)
             for space in names:
                 held.settle(space)
@@ -200,17 +206,17 @@ class Held:
             self._commit(Effect(space, tenancy=over))
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
-        outcome = change(over, Restored(over.epoch), kept.now, label=self._label(space))
-        self._commit(_remembered(space, kept, outcome, head))
+        made = change(over, Restored(over.epoch), kept.now, label=self._label(space))
+        self._commit(_remembered(space, kept, made, head))
 
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._existing(space)
         kept = self._transaction.kept(space)
         reached(Point.BEFORE_DECIDE)
-        outcome = change(kept.tenancy, transition, kept.now, label=self._label(space))
+        made = change(kept.tenancy, transition, kept.now, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._commit(_remembered(space, kept, outcome, head))
-        return Changed.of(outcome, head)
+        self._commit(_remembered(space, kept, made, head))
+        return Changed.of(made, head)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
         """See Authority.create; needs `creating`."""
@@ -293,8 +299,8 @@ class Held:
     def _taken(self, space: str, principal: str, head: Head) -> Effect:
         """The lease that a push takes for itself alone, taken and released."""
         kept = self._transaction.kept(space)
-        outcome = change(kept.tenancy, OneShot(principal), kept.now, label=self._label(space))
-        return _remembered(space, kept, outcome, head)
+        made = change(kept.tenancy, OneShot(principal), kept.now, label=self._label(space))
+        return _remembered(space, kept, made, head)
 
     def _commit(self, effect: Effect) -> None:
         if effect != Effect(effect.space):
@@ -313,12 +319,13 @@ def _standing(space: str, kept: Kept, head: Head | None) -> Standing:
     return Standing(space, head, observe(kept.tenancy, kept.now), kept.frozen, kept.now)
 
 
-def _remembered(space: str, kept: Kept, outcome: Outcome, head: Head) -> Effect:
+def _remembered(space: str, kept: Kept, made: Transitioned, head: Head) -> Effect:
     """What a lease transition changes: what is remembered and, if an epoch began, what the journal says of it."""
     entry = None
-    if outcome.tenure is not None:
-        entry = encode_entry(entry_of(outcome.tenure, head), parent=kept.journal)
-    return Effect(space, tenancy=None if outcome.after == kept.tenancy else outcome.after, entry=entry)
+    if made.tenure is not None:
+        entry = encode_entry(entry_of(made.tenure, head), parent=kept.journal)
+    after = None if made.after == kept.tenancy else made.after
+    return Effect(space, tenancy=after, entry=entry, quiet=after is not None and alike(after, kept.tenancy))
 
 
 def _genesis(space: str, *, seq: int = 0) -> Candidate:

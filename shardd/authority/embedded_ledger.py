@@ -199,7 +199,7 @@ class EmbeddedTransaction:
         for stage in stages:
             stage.shown()
         changed = {move.parsed.space for move in moves if isinstance(move.parsed, SpaceRef)}
-        for space in changed.union(effect.space for effect in effects.spaces):
+        for space in changed.union(effect.space for effect in effects.spaces if not effect.quiet):
             self._ledger.moved.set(space)
 
     def _carry_out(self, moves: Sequence[Change], steps: Sequence[Step]) -> None:

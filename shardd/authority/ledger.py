@@ -7,7 +7,8 @@ A ledger promises:
   says of them is exact.
 - `commit` is all or none, and on disk when it returns. What a crash leaves half done, the next transaction on the same
   space finishes or drops before its block begins: which of the two follows from what was written, never from a rule.
-- `moved` is set after each commit. It is a hint: whoever waits for it also looks again by himself now and then.
+- `moved` is set after each commit, of each space in which anything but a quiet effect came about. It is a hint:
+  whoever waits for it also looks again by himself now and then.
 
 A new ledger is one class with these methods, and one line in tests/authorities.py: the contract suite does the rest.
 """
@@ -84,13 +85,17 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What changes in one space; None where nothing does. entry: a commit for its journal, after the newest"""
+    """What changes in one space; None where nothing does. entry: a commit for its journal, after the newest
+
+    quiet: nobody waits for this, such as that who stands in line is still there
+    """
 
     space: str
     tenancy: Tenancy | None = None
     entry: bytes | None = None
     growth: Growth | None = None
     frozen: Frozen | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,8 @@ class MemoryLedger:
         for effect in effects.spaces:
             self._take(effect)
         for effect in effects.spaces:
-            self.moved.set(effect.space)
+            if not effect.quiet:
+                self.moved.set(effect.space)
 
     def _take(self, effect: Effect) -> None:
         leases = self._leases.setdefault(effect.space, _Leases(Tenancy(effect.space)))

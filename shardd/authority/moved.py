@@ -6,7 +6,11 @@ In this process alone; what other processes do is noticed by that second look.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 POLL_SECONDS = 1.0
 """How long a waiter may rely on the hint before it looks by itself."""
@@ -43,3 +47,26 @@ class Moved:
         with self._changed:
             self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What somebody waits for who will look again after it. count: that of the space before the last look"""
+
+    moved: Moved
+    space: str
+    count: int
+    seconds: float = POLL_SECONDS
+
+    def wait(self) -> None:
+        self.moved.wait(self.space, self.count, self.seconds)
+
+
+def patiently(steps: Generator[Pause, None, T]) -> T:
+    """What the steps come to; waits in this thread for whatever they wait for."""
+    while True:
+        try:
+            next(steps).wait()
+        except StopIteration as ended:
+            found: T = ended.value
+            return found

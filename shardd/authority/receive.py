@@ -19,11 +19,13 @@ from shardd.authority.lease_clock import SystemTime, TimeSource
 from shardd.authority.moved import Moved
 from shardd.core.hook_protocol import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.core.limits import Limits
+from shardd.core.outcome import Kind, refs_of
 from shardd.core.policy import Reject, decide
 from shardd.core.refs import Change, SpaceRef, classify, lock_of
 from shardd.core.roles import Rights
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
+from shardd.files.work import Work
 from shardd.git.repository import Repository
 
 log = logging.getLogger("shardd.push")
@@ -36,7 +38,8 @@ class Receiver:
     """Receives pushes into one repo from one pusher.
 
     label: the repo's name in messages; pusher: who, with what rights, looked up anew at each decision, as rights change
-    reach: how the pusher calls our commands, such as `ssh -p 2222 host`; moved: that of the repo in this process
+    reach: how the pusher calls our commands, such as `ssh -p 2222 host`
+    work: is told what becomes of the push; moved: that of the repo in this process
     """
 
     path: Path
@@ -45,15 +48,18 @@ class Receiver:
     reach: str = "shardd"
     limits: Limits = field(default_factory=Limits)
     source: TimeSource = field(default_factory=SystemTime)
+    work: Work = field(default_factory=lambda: Work(Kind.PUSH))
     moved: Moved = field(default_factory=Moved)
 
     def pre_receive(self, lines: Sequence[str], options: Sequence[str], quarantine: Mapping[str, str]) -> Reject | None:
         """None if the push may go on. lines: `<old> <new> <ref>`; quarantine: git's variables for a hook."""
         changes = [parse_update(line) for line in lines]
+        self.note(changes, options)
         # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled
         # first, and from inside git moves no ref.
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
             pusher, rights = self.pusher()
+            self.work.who = pusher.principal
             authority = self._authority(repository)
             place = place_of(authority, rights, incoming)
             facts = gather(place, pusher, changes, parse_options(options), authority)
@@ -62,6 +68,7 @@ class Receiver:
             reached(Point.AFTER_LOOK)
             if not isinstance(decision, Reject):
                 return None
+            self.work.failed(decision.reason)
             if decision.code == "duplicate-event" and isinstance(ref := classify(decision.ref), SpaceRef):
                 with authority.hold([ref.space]):
                     pass  # the event that it is told of is on disk before it is told
@@ -84,6 +91,7 @@ class Receiver:
 
     def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
         """Decide under the locks and move; None if all was moved, else why nothing was."""
+        self.note(changes, options)
         spaces = {change.parsed.space for change in changes if isinstance(change.parsed, SpaceRef)}
         others = {lock_of(change.parsed) for change in changes}
         try:
@@ -92,23 +100,31 @@ class Receiver:
                 with authority.hold(spaces, also=others) as held:
                     # Asked only now: rights may go while one waits for the locks.
                     pusher, rights = self.pusher()
+                    self.work.who = pusher.principal
                     place = place_of(authority, rights, repository)
                     facts = gather(place, pusher, changes, parse_options(options), held)
                     reached(Point.BEFORE_DECIDE)
                     decision = decide(facts)
                     reached(Point.AFTER_DECIDE)
                     if isinstance(decision, Reject):
+                        self.work.failed(decision.reason)
                         return self.one_line(decision)
                     moves = [change for change in changes if change.old != change.new]
                     held.move(moves, decision, pusher.principal or "")
         except SharddError as error:
+            self.work.failed(error)
             return self.one_line(error)
-        except Exception:
+        except Exception as error:
+            self.work.failed(error)
             log.exception("push into %s failed", self.label)
             return "internal error: the server's log has more"
-        for change in changes:
-            log.info("push %s %s %s by %s", self.label, change.ref, (change.new or "deleted")[:12], pusher.principal)
+        self.work.done()
         return None
+
+    def note(self, changes: Sequence[Change], options: Sequence[str]) -> None:
+        """What is asked, for whoever is told what became of it."""
+        spaces = {change.parsed.space for change in changes}
+        self.work.about(self.label, spaces.pop() if len(spaces) == 1 else None, refs_of(changes, options))
 
     def lines_for(self, refusal: Reject | SharddError) -> list[str]:
         """What the pusher reads."""
@@ -125,6 +141,7 @@ class Receiver:
             limits=self.limits,
             source=self.source,
             moved=self.moved,
+            waited=self.work.waited,
         )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pwd
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shardd.authority.authorities import Authorities
@@ -16,15 +15,18 @@ from shardd.cli.progress import open_input
 from shardd.commands import maintenance
 from shardd.commands.all_commands import add_all, run_on
 from shardd.commands.caller import Context
+from shardd.commands.describe import attempted
 from shardd.commands.grammar import Grammar
-from shardd.commands.result import NOTHING, Answer, AnyAnswer, Done, say
+from shardd.commands.result import NOTHING, Answer, Done, Steps, say
 from shardd.commands.run_command import Voice, speak
 from shardd.core.names import check_principal
 from shardd.core.roles import ALL, Grant
-from shardd.errors import Misuse, Unavailable
+from shardd.errors import Misuse, SharddError, Unavailable
 from shardd.files.access import PublicKey
+from shardd.files.audit_log import Audit
 from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
+from shardd.files.work import Work
 from shardd.git.program import require_version
 
 _ABOUT = """An append-only, totally ordered event log per space, kept in git.
@@ -61,7 +63,11 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     migrate.add(choices)
     maintenance.add(choices)
 
-    def run_one(command: object) -> AnyAnswer:
+    work, serving = Work(who=acting_as, origin=f"host {_user()}".strip()), False
+    attempted(work, words)
+
+    def run_one(command: object) -> Steps:
+        nonlocal serving
         if isinstance(command, Init):
             return _init(command)
         if isinstance(command, maintenance.Restore):
@@ -71,10 +77,27 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         authorities = _opened(directory)
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = _context(authorities, acting_as)
-        return _serve(command, context) if isinstance(command, Serve) else run_on(context, command)
+        context = replace(_context(authorities, acting_as), work=work)
+        work.who = context.principal
+        if isinstance(command, Serve):
+            serving = True
+            return _serve(command, context)
+        return (yield from run_on(context, command))
 
-    return speak(grammar, words, run_one, voice, reach=f"shardd --dir {directory}" if directory else "shardd")
+    reach = f"shardd --dir {directory}" if directory else "shardd"
+    try:
+        return speak(grammar, words, run_one, voice, reach=reach, work=work)
+    finally:
+        if directory is not None and not serving:
+            _tell(Path(directory), work)
+
+
+def _tell(directory: Path, work: Work) -> None:
+    """Into the audit, where there is one; as its owner alone, whose files the server must be able to write."""
+    with suppress(SharddError):
+        server = ServerDir(directory)
+        if server.is_ours():
+            Audit(server.root, aloud=True).tell(work.outcome())
 
 
 def _opened(directory: str | None) -> Authorities:
@@ -97,10 +120,9 @@ def _target(file: str) -> Path | None:
 
 
 def _serve(asked: Serve, context: Context) -> Answer[Done]:
-    from shardd.service import daemon
+    from shardd.service import daemon, log_output
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    log_output.configure(context.authorities.settings.now().log)
     daemon.run(context.authorities, address=asked.listen, ready=lambda reach: print(f"serving: {reach}", flush=True))
     return NOTHING
 

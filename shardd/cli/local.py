@@ -14,7 +14,7 @@ from shardd.commands.events import show_log
 from shardd.commands.folds import add_at, diff_of, fold_of
 from shardd.commands.grammar import Grammar, integer
 from shardd.commands.import_export import exported, listed
-from shardd.commands.result import AnyAnswer
+from shardd.commands.result import AnyAnswer, at_once
 from shardd.commands.run_command import Voice, speak
 from shardd.errors import Misuse
 from shardd.logs.as_of import Point, parse_point
@@ -78,7 +78,7 @@ def run(words: Sequence[str], voice: Voice) -> int:
             return command.answer()
         return cast("LocalCommand", command).answer(Clone.here())
 
-    return speak(grammar(), words, run_one, voice)
+    return speak(grammar(), words, at_once(run_one), voice)
 
 
 def grammar() -> Grammar:

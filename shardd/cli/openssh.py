@@ -23,12 +23,15 @@ from typing import IO
 
 from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
+from shardd.commands.describe import attempted
 from shardd.commands.git_request import (
     GIT_REFUSED,
     GitService,
     check_caller,
+    git_ended,
     git_run,
     is_git,
+    kind_of,
     parse_request,
     wants_json,
 )
@@ -40,8 +43,10 @@ from shardd.core.names import check_principal
 from shardd.core.roles import Access
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
 from shardd.files.access import PublicKey
+from shardd.files.audit_log import Audit
 from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
+from shardd.files.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +59,31 @@ class Shell:
     def serve(self, server: ServerDir, voice: Voice) -> int:
         """Serve SSH_ORIGINAL_COMMAND for the principal; the exit status. To fetch, git takes over: no return."""
         asked = os.environ.get("SSH_ORIGINAL_COMMAND")
-        reach = _reach()
         authorities = Authorities.open(server)
+        work = Work(kind_of(asked), who=self.name, origin=_origin(), key=self.key)
+        told = _Told(server, work)
         try:
-            _owned(server)
+            return self._serve(authorities, asked, told, voice)
+        finally:
+            told.tell()
+
+    def _serve(self, authorities: Authorities, asked: str | None, told: _Told, voice: Voice) -> int:
+        reach, work = _reach(), told.work
+        try:
+            _owned(authorities.server)
             access = self._access(authorities)
             request = parse_request(asked, self.name)
             if isinstance(request, GitService):
-                return _serve_git(authorities, access, request, self.name, reach, voice)
+                work.about(request.repo, request.space, "")
+                return _serve_git(authorities, access, request, told, reach, voice)
+            attempted(work, request)
             check_caller(request, access, self.name)
         except SharddError as error:
+            work.failed(error)
             complain(error, voice, reach, as_json=wants_json(asked))
             return GIT_REFUSED if is_git(asked) else error.exit_status
         except Exception as error:
+            work.failed(error)
             voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
             return INTERNAL
         from shardd.commands.all_commands import run_on, server_grammar  # not for git, which should start at once
@@ -78,8 +95,9 @@ class Shell:
             gone=_hung_up,
             rights=partial(self._access, authorities),
             fingerprint=self.key,
+            work=work,
         )
-        return speak(server_grammar(), request, partial(run_on, context), voice, reach=reach)
+        return speak(server_grammar(), request, partial(run_on, context), voice, reach=reach, work=work)
 
     def _access(self, authorities: Authorities) -> Access:
         """What is granted now, provided that the principal, and the key, would be let in now."""
@@ -160,23 +178,48 @@ def _owned(server: ServerDir) -> None:
         raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
 
 
+class _Told:
+    """Tells the audit of the work, once: here, or where a hook has done so."""
+
+    def __init__(self, server: ServerDir, work: Work) -> None:
+        self.work = work
+        self.elsewhere = not server.is_ours()
+        self._audit = Audit(server.root)
+
+    def tell(self) -> None:
+        if not self.elsewhere:
+            self.elsewhere = True
+            self._audit.tell(self.work.outcome())
+
+
 def _serve_git(
-    authorities: Authorities, access: Access, request: GitService, name: str, reach: str, voice: Voice
+    authorities: Authorities, access: Access, request: GitService, told: _Told, reach: str, voice: Voice
 ) -> int:
+    work, name = told.work, told.work.who or ""
     hooks = authorities.server.install_hooks()
     protocol = os.environ.get("GIT_PROTOCOL", "")
-    extra = {"SHARDD_REACH": reach}
+    extra = {"SHARDD_REACH": reach, "SHARDD_ORIGIN": work.origin, "SHARDD_KEY": work.key or ""}
     prepared = git_run(authorities, access, request, name, hooks=hooks, protocol=protocol, extra=extra)
     settings = authorities.settings.now()
     settings.git_bounds.apply()
     if not request.pushing:
+        told.tell()  # as it is handed over: how it ends, git alone will know
         os.execve(prepared.arguments[0], list(prepared.arguments), prepared.environment)  # noqa: S606  (no shell is wanted)
     from shardd.cli import pushing
 
     def bounds(refs: Sequence[str]) -> PackBounds:
         return pack_bounds(settings.limits, refs, lambda space: access.role(name, request.repo, space))
 
-    return pushing.serve(prepared, bounds, voice, reach)
+    done = pushing.serve(prepared, bounds, voice, reach)
+    told.elsewhere = done.told
+    if done.refused is not None:
+        work.failed(done.refused)
+    git_ended(work, done.status, done.refs)
+    return done.status
+
+
+def _origin() -> str:
+    return f"openssh {os.environ.get('SSH_CONNECTION', '').partition(' ')[0]}".strip()
 
 
 def _reach() -> str:

@@ -13,10 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from shardd.commands.git_request import GIT_REFUSED, GitRun
 from shardd.commands.run_command import Voice, complain
-from shardd.core.hook_protocol import one_line, refusal_lines
+from shardd.core.hook_protocol import TELLING, one_line, refusal_lines
 from shardd.core.incoming import Incoming
 from shardd.core.limits import PackBounds
 from shardd.errors import SharddError
@@ -26,11 +27,26 @@ _PIECE = 64 * 1024
 _GRACE = 4.0
 
 
-def serve(run: GitRun, bounds: Callable[[Sequence[str]], PackBounds], voice: Voice, reach: str) -> int:
-    """Run receive-pack on our own streams; its exit status."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a push. refs: those to be moved; told: a hook has told the audit; refused: for what it brought"""
+
+    status: int
+    refs: Sequence[str]
+    told: bool
+    refused: SharddError | None = None
+
+
+def serve(run: GitRun, bounds: Callable[[Sequence[str]], PackBounds], voice: Voice, reach: str) -> Done:
+    """Run receive-pack on our own streams."""
     incoming = Incoming(bounds)
     refused: list[SharddError] = []
-    with subprocess.Popen(run.arguments, env=run.environment, stdin=subprocess.PIPE, start_new_session=True) as child:
+    told, telling = os.pipe()
+    os.set_blocking(told, False)
+    environment = {**run.environment, TELLING: str(telling)}
+    with subprocess.Popen(
+        run.arguments, env=environment, stdin=subprocess.PIPE, start_new_session=True, pass_fds=(telling,)
+    ) as child:
         # In a thread: git may have done before the client closes its side.
         passing = threading.Thread(target=_pass_on, args=(child, run, incoming, refused), daemon=True)
         passing.start()
@@ -38,7 +54,7 @@ def serve(run: GitRun, bounds: Callable[[Sequence[str]], PackBounds], voice: Voi
         if refused:
             passing.join()
     if not refused:
-        return status if status >= 0 else 128 - status
+        return Done(status if status >= 0 else 128 - status, incoming.refs, _said(told))
     error = refused[0]
     said = refusal_lines(error, reach)
     answer = incoming.answer(said, one_line(said))
@@ -47,7 +63,15 @@ def serve(run: GitRun, bounds: Callable[[Sequence[str]], PackBounds], voice: Voi
     else:
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()
-    return GIT_REFUSED
+    return Done(GIT_REFUSED, incoming.refs, _said(told), error)
+
+
+def _said(pipe: int) -> bool:
+    """Whether anything was written into it."""
+    try:
+        return bool(os.read(pipe, 1))
+    except BlockingIOError:
+        return False
 
 
 def _pass_on(child: subprocess.Popen[bytes], run: GitRun, incoming: Incoming, refused: list[SharddError]) -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import cast
 
 from shardd.commands import (
+    audit,
     clone_hook,
     events,
     folds,
@@ -21,9 +22,9 @@ from shardd.commands import (
     repos,
     verify_logs,
 )
-from shardd.commands.caller import Command, Context, Duplex
+from shardd.commands.caller import Command, Context, Duplex, Waiting
 from shardd.commands.grammar import Grammar, Parser, Words
-from shardd.commands.result import AnyAnswer
+from shardd.commands.result import Steps
 
 
 @cache
@@ -34,8 +35,10 @@ def server_grammar(parser: type[Parser] = Parser) -> Grammar:
     return grammar
 
 
-def run_on(context: Context, command: object) -> AnyAnswer:
-    """Run what `server_grammar` made."""
+def run_on(context: Context, command: object) -> Steps:
+    """Run what `server_grammar` made; see Waiting and Duplex."""
+    if isinstance(command, Waiting):
+        return (yield from command.steps(context))
     if isinstance(command, Duplex):
         stream = context.opened("-")
         return command.converse(context, stream).of(stream)
@@ -43,5 +46,17 @@ def run_on(context: Context, command: object) -> AnyAnswer:
 
 
 def add_all(words: Words) -> None:
-    for module in (repos, keys, grants, principals, leases, events, folds, import_export, verify_logs, clone_hook):
+    for module in (
+        repos,
+        keys,
+        grants,
+        principals,
+        leases,
+        events,
+        folds,
+        import_export,
+        verify_logs,
+        clone_hook,
+        audit,
+    ):
         module.add(words)

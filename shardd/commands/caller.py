@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
 from shardd.authority.authorities import Authorities, EmbeddedAuthority
 from shardd.authority.facts import Pusher
-from shardd.commands.result import AnyAnswer
+from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.names import Address
 from shardd.core.roles import Rights, Role, require, require_admin
 from shardd.errors import Misuse, Rejected
 from shardd.files.access import Snapshot
 from shardd.files.server_dir import ServerDir
+from shardd.files.work import Work
 
 _SMALL = 64 * 1024
 
@@ -30,6 +31,7 @@ class Context:
     target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
     fingerprint: of the key, or of the certificate's key, with which the caller came
+    work: what is done for the caller
     """
 
     authorities: Authorities
@@ -39,6 +41,7 @@ class Context:
     gone: Callable[[], bool] = lambda: False
     target: Callable[[str], Path | None] = lambda file: None
     fingerprint: str | None = None
+    work: Work = field(default_factory=Work)
 
     @property
     def server(self) -> ServerDir:
@@ -88,7 +91,7 @@ class Context:
         """
         repo, space = (where.repo, where.space) if isinstance(where, Address) else (where, None)
         self.require(role, repo, space)
-        with self.authorities.repo(repo, self.rights, by=self.principal) as authority:
+        with self.authorities.repo(repo, self.rights, by=self.principal, waited=self.work.waited) as authority:
             if begun and space is not None:
                 authority.existing(space)
             yield authority
@@ -119,3 +122,10 @@ class Duplex(Protocol):
     """A command that reads while it answers: each item goes out at once, as lines come in."""
 
     def converse(self, context: Context, lines: IO[bytes]) -> AnyAnswer: ...
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A command that may have to wait for others, and holds nothing meanwhile: in the server not even a thread."""
+
+    def steps(self, context: Context) -> Steps: ...

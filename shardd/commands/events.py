@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 import msgspec
 
@@ -81,6 +81,8 @@ class AppendLines:
     epoch: int | None
     take_lease: bool
 
+    lines: ClassVar[bool] = True
+
     def converse(self, context: Context, lines: IO[bytes]) -> Answer[Json]:
         context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
         if self.type is not None:
@@ -114,6 +116,7 @@ class AppendLines:
                 (event,) = how.append(context, [line])
                 yield _appended(event)
             except SharddError as error:
+                context.work.failed(error)
                 yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
 
 

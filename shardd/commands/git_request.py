@@ -14,8 +14,10 @@ from pathlib import Path
 
 from shardd.authority.authorities import Authorities
 from shardd.core.names import check_repo, check_space, is_id
+from shardd.core.outcome import DECLINED, FAILED, Kind, shortened
 from shardd.core.roles import Access, Rights, Role, require
 from shardd.errors import Misuse, Rejected
+from shardd.files.work import Work
 from shardd.git.program import environment, executable
 from shardd.git.space_view import hidden, view
 from shardd.version import VERSION
@@ -44,6 +46,10 @@ class GitService:
     @property
     def pushing(self) -> bool:
         return self.service == "receive-pack"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.PUSH if self.pushing else Kind.FETCH
 
     def __str__(self) -> str:
         return f"{self.service} {self.repo}" + (f"/{self.space}" if self.space else "")
@@ -102,6 +108,26 @@ def wants_json(asked: str | None) -> bool:
 def is_git(asked: str | None) -> bool:
     """Whether a git client listens, which takes 128 for a refusal."""
     return re.match(r"\s*git[ -](?:upload-pack|receive-pack|upload-archive)\b", asked or "") is not None
+
+
+def kind_of(asked: str | None) -> Kind:
+    """What is asked for, in a request that may be none of ours."""
+    if not is_git(asked):
+        return Kind.COMMAND
+    return Kind.PUSH if re.match(r"\s*git[ -]receive-pack\b", asked or "") else Kind.FETCH
+
+
+def git_ended(work: Work, status: int, refs: Sequence[str] = ()) -> None:
+    """Note what became of a push or fetch that git has served, as far as nobody knows better.
+
+    status: that of git; refs: those that the client wants to move
+    """
+    if not work.what:
+        work.what = shortened(", ".join(ref.removeprefix("refs/heads/") for ref in refs[:10]))
+    if status != 0:
+        work.ended_as(FAILED, f"git ended with status {status}")
+    elif work.kind is Kind.PUSH and work.what and not work.settled:
+        work.ended_as(DECLINED, "git, or a hook of the site, refused what the rules let through")
 
 
 def git_run(

@@ -63,13 +63,14 @@ class RawParser(Parser):
 class Words:
     """The words that may follow in one place."""
 
-    def __init__(self, parser: Parser) -> None:
+    def __init__(self, parser: Parser, before: str = "") -> None:
+        self._before = before
         self._choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=type(parser))
         self._below: dict[str, Words | Parser] = {}
 
     def group(self, name: str, help: str) -> Words:
         """A word that others follow, like `lease`."""
-        words = Words(self._choices.add_parser(name, help=help, description=help))
+        words = Words(self._choices.add_parser(name, help=help, description=help), f"{self._before}{name} ")
         self._below[name] = words
         return words
 
@@ -77,7 +78,7 @@ class Words:
         """A word that makes a command. The caller adds an argument for each field of `make`."""
         parser: Parser = self._choices.add_parser(name, help=help, description=help)
         parser.add_argument("--json", action="store_true", help="answer in JSON, one value a line")
-        parser.set_defaults(make=make)
+        parser.set_defaults(make=make, called=f"{self._before}{name}")
         self._below[name] = parser
         return parser
 
@@ -91,10 +92,11 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """command: what the words make; json: whether the answer is for a program"""
+    """command: what the words make; json: whether the answer is for a program; name: `lease acquire`"""
 
     command: object
     json: bool
+    name: str
 
 
 class Grammar:
@@ -111,7 +113,7 @@ class Grammar:
         asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
         said = vars(self._parser.parse_args(asked))
         make = said["make"]
-        return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"])
+        return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
 
 
 def _check_once(words: Sequence[str]) -> None:

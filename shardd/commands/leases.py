@@ -6,24 +6,24 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
+from shardd.authority.moved import POLL_SECONDS, Pause
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer, seconds
-from shardd.commands.result import Answer, Done, Facts, Table, say
+from shardd.commands.result import Answer, Done, Facts, Steps, Table, say
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
 from shardd.core.journal import Entry
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
+from shardd.core.outcome import Kind
 from shardd.core.refusals import NotHolder, Turn
 from shardd.core.roles import Role
 from shardd.core.tenancy import left_text, stamp
 from shardd.errors import Rejected
-
-_POLL = 0.1  # seconds between two looks while standing in line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,27 @@ class Acquire:
     wait: int
     fenced: bool
 
-    def run(self, context: Context) -> Answer[Done]:
-        me = context.me()
-        with context.authority(self.address, Role.APPEND) as authority:
-            ticket = secrets.token_hex(8) if self.wait else None
-            ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
-            changed = authority.change(self.address.space, ask)
-            deadline = time.monotonic() + self.wait / 1000
-            while changed.waiting is not None:
-                if context.gone() or time.monotonic() >= deadline:
-                    authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
-                    raise self._refused(authority.standing(self.address.space), me)
-                time.sleep(_POLL)
-                changed = authority.change(self.address.space, ask)
-        return _changed(self.address, changed, f"{me} holds")
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
+    def steps(self, context: Context) -> Steps:
+        me, space = context.me(), self.address.space
+        ticket = secrets.token_hex(8) if self.wait else None
+        ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
+        began = time.monotonic()
+        while True:
+            with context.authority(self.address, Role.APPEND) as authority:
+                moved = authority.ledger.moved
+                count = moved.count(space)
+                changed = authority.change(space, ask)
+                left = began + self.wait / 1000 - time.monotonic()
+                if changed.waiting is not None and (left <= 0 or context.gone()):
+                    authority.change(space, leases.GiveUp(ask.ticket or ""))
+                    raise self._refused(authority.standing(space), me)
+            if changed.waiting is None:
+                return _changed(self.address, changed, f"{me} holds")
+            paused = time.monotonic()
+            yield Pause(moved, space, count, min(left, POLL_SECONDS))
+            context.work.waited(time.monotonic() - paused)
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
         tenancy = standing.tenancy
@@ -69,6 +76,8 @@ class Renew:
     ttl: int
     epoch: int | None
 
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
     def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
             ask = leases.Renew(context.me(), self.ttl, self.epoch)
@@ -80,6 +89,8 @@ class Renew:
 class Release:
     address: Address
     epoch: int | None
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
@@ -95,6 +106,8 @@ class Transfer:
     ttl: int
     epoch: int | None
     reason: str
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.APPEND) as authority:
@@ -112,6 +125,8 @@ class GrantLease:
     force: bool
     fenced: bool
 
+    counts_as: ClassVar[Kind] = Kind.LEASE
+
     def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.ADMIN) as authority:
             ask = leases.Grant(self.name, self.ttl, self.force, self.fenced, _signed(context, self.reason))
@@ -124,6 +139,8 @@ class RevokeLease:
     address: Address
     reason: str
     bar: int
+
+    counts_as: ClassVar[Kind] = Kind.LEASE
 
     def run(self, context: Context) -> Answer[Done]:
         with context.authority(self.address, Role.ADMIN) as authority:

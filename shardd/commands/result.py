@@ -8,10 +8,11 @@ say       one thing that was done, in a line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Generic, Protocol, TypeVar
+from typing import IO, Generic, Protocol, TypeAlias, TypeVar
 
+from shardd.authority.moved import Pause
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 
@@ -140,6 +141,20 @@ def say(line: str | Sequence[str], value: Json) -> Answer[Done]:
 
 NOTHING: Answer[Done] = Answer([], _DONE)
 """Nothing to say: whoever did it has said it."""
+
+
+Steps: TypeAlias = Generator[Pause, None, AnyAnswer]
+"""A command on its way to its answer: yields what it waits for, and goes on after that, perhaps in another thread."""
+
+
+def at_once(run: Callable[[object], AnyAnswer]) -> Callable[[object], Steps]:
+    """For commands that wait for nothing."""
+
+    def steps(command: object) -> Steps:
+        yield from ()
+        return run(command)
+
+    return steps
 
 
 def many(count: int, noun: str) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
 
+from shardd.authority.moved import Pause, patiently
+from shardd.commands.describe import describe
 from shardd.commands.grammar import Grammar, HelpAsked
-from shardd.commands.result import AnyAnswer
+from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
+from shardd.core.outcome import GONE
 from shardd.core.refusals import error_value
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
+from shardd.files.work import Work
 
 log = logging.getLogger("shardd.command")
 
@@ -39,17 +43,39 @@ class Voice(Protocol):
 
 
 def speak(
-    grammar: Grammar, words: Sequence[str], run: Callable[[object], AnyAnswer], voice: Voice, *, reach: str = "shardd"
+    grammar: Grammar,
+    words: Sequence[str],
+    run: Callable[[object], Steps],
+    voice: Voice,
+    *,
+    reach: str = "shardd",
+    work: Work | None = None,
 ) -> int:
+    """Run `speaking` in this thread alone."""
+    return patiently(speaking(grammar, words, run, voice, reach=reach, work=work or Work()))
+
+
+def speaking(
+    grammar: Grammar,
+    words: Sequence[str],
+    run: Callable[[object], Steps],
+    voice: Voice,
+    *,
+    reach: str,
+    work: Work,
+) -> Generator[Pause, None, int]:
     """The exit status, after everything was said: 0 done, 1 refused, 2 misused, 3 unavailable, 4 corrupt, 70 our fault.
 
-    reach: how this reader calls our commands, such as `ssh -p 2222 host`
+    Yields what the command waits for, and goes on after that, perhaps in another thread.
+
+    reach: how this reader calls our commands, such as `ssh -p 2222 host`; work: is told what is asked, and the verdict
     """
     as_json = "--json" in words
     try:
         parsed = grammar.parse(words)
         as_json = parsed.json
-        answer = run(parsed.command)
+        describe(work, parsed)
+        answer = yield from run(parsed.command)
         if as_json:
             for value in answer.values():
                 _out(voice, encoded(value), answer)
@@ -62,11 +88,14 @@ def speak(
     except HelpAsked as asked:
         voice.out(asked.seen_from(reach).rstrip("\n"))
     except SharddError as error:
+        work.failed(error)
         complain(error, voice, reach, as_json=as_json)
         return error.exit_status
     except BrokenPipeError:
+        work.ended_as(GONE)
         raise
     except Exception as error:
+        work.failed(error)
         log.exception("the command %s failed", list(words)[:2])
         voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
         return INTERNAL

@@ -22,6 +22,9 @@ from shardd.core.refs import Change
 from shardd.errors import Rejected, SharddError, Unavailable
 
 QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
+TELLING = "SHARDD_TELLING"
+"""Names the descriptor on which a hook says that the audit has been told of the push."""
+
 RELAY_VERSION = "1"
 _MAX_FIELD = 65_536
 

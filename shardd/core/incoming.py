@@ -58,14 +58,14 @@ _Steps: TypeAlias = Generator[None, None, None]
 class Incoming:
     """Feed it every piece of the stream, in order, before git has it; Rejected as soon as a bound is passed.
 
-    bounds: what may come, asked once with the names of all refs, before the pack begins
+    bounds: what may come, asked once with the names of all refs, before the pack begins; refs: those named so far
     """
 
     def __init__(self, bounds: Callable[[Sequence[str]], PackBounds]) -> None:
         self._bounds = bounds
         self._buffer = bytearray()
         self._at = 0
-        self._refs: list[str] = []
+        self.refs: list[str] = []
         self._features: set[bytes] = set()
         self._steps = self._push()
 
@@ -84,11 +84,11 @@ class Incoming:
 
         said: lines for the person; why: one line that stands beside each ref
         """
-        if not self._refs or b"side-band-64k" not in self._features:
+        if not self.refs or b"side-band-64k" not in self._features:
             return None
         if not self._features & {b"report-status", b"report-status-v2"}:
             return None
-        status = packet(f"unpack {why}") + report(self._refs, why)
+        status = packet(f"unpack {why}") + report(self.refs, why)
         bands = [(b"\2", f"{line}\n".encode("utf-8", "replace")) for line in said]
         bands += [(b"\1", status[i : i + _BAND]) for i in range(0, len(status), _BAND)]
         return b"".join(b"%04x" % (len(text) + 5) + band + text for band, text in bands) + FLUSH
@@ -97,7 +97,7 @@ class Incoming:
         width = yield from self._commands()
         if any(word.partition(b"=")[0] == b"push-options" for word in self._features):
             yield from self._options()
-        yield from self._pack(self._bounds(self._refs), width // 2)
+        yield from self._pack(self._bounds(self.refs), width // 2)
 
     def _commands(self) -> Generator[None, None, int]:
         """Learns the names of the refs and what the client asks for; how many digits an oid has."""
@@ -119,7 +119,7 @@ class Incoming:
             if not (is_oid(old) and is_oid(new) and ref):
                 raise _malformed("a line that names no ref (signed pushes are not taken)")
             width = len(new)
-            self._refs.append(ref)
+            self.refs.append(ref)
         return width
 
     def _options(self) -> _Steps:

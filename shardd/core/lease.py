@@ -115,7 +115,7 @@ Transition: TypeAlias = Acquire | GiveUp | Renew | Release | Transfer | Grant | 
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Transitioned:
     """after: what to remember; tenure: set if an epoch began; waiting: how many stand before the asker, if it waits."""
 
     after: Tenancy
@@ -135,7 +135,7 @@ def observe(tenancy: Tenancy, now: int) -> Tenancy:
     return tenancy
 
 
-def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) -> Outcome:
+def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) -> Transitioned:
     """What becomes of `tenancy`, or Rejected. Total over every state and transition.
 
     label: how to call the space in messages, `repo/space`
@@ -145,13 +145,13 @@ def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) ->
         case Acquire():
             return _acquire(tenancy, transition, now, label)
         case GiveUp(ticket):
-            return Outcome(_without(tenancy, ticket))
+            return Transitioned(_without(tenancy, ticket))
         case Renew(principal, ttl, epoch):
             lease = _own(tenancy, principal, epoch, now, label)
-            return Outcome(replace(tenancy, lease=replace(lease, expires=now + _ttl(ttl))))
+            return Transitioned(replace(tenancy, lease=replace(lease, expires=now + _ttl(ttl))))
         case Release(principal, epoch):
             _own(tenancy, principal, epoch, now, label)
-            return Outcome(replace(tenancy, lease=None, ended=Ended.RELEASED))
+            return Transitioned(replace(tenancy, lease=None, ended=Ended.RELEASED))
         case Transfer(principal, to, ttl, epoch, text):
             lease = _own(tenancy, principal, epoch, now, label)
             _not_barred(tenancy, to, now, label)
@@ -166,17 +166,17 @@ def change(tenancy: Tenancy, transition: Transition, now: int, *, label: str) ->
         case Revoke(bar, text):
             return _revoke(tenancy, bar, text, now)
         case OneShot(principal):
-            outcome = _acquire(tenancy, Acquire(principal), now, label)
-            return replace(outcome, after=replace(outcome.after, lease=None, ended=Ended.RELEASED))
+            made = _acquire(tenancy, Acquire(principal), now, label)
+            return replace(made, after=replace(made.after, lease=None, ended=Ended.RELEASED))
         case Restored(floor):
             epoch = max(tenancy.epoch, floor) + 1
-            return Outcome(
+            return Transitioned(
                 Tenancy(tenancy.space, epoch=epoch, ended=Ended.RESTORED),
                 Tenure(epoch, None, now, Reason.RESTORE, Ended.RESTORED),
             )
 
 
-def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
+def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Transitioned:
     _ttl(ask.ttl)
     _not_barred(tenancy, ask.principal, now, label)
     held = tenancy.lease
@@ -186,7 +186,7 @@ def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
         if place == len(line) or line[place].seen + WAITER_FRESH_MS <= now:
             line = (*line[:place], Waiter(ask.ticket, ask.principal, now), *line[place + 1 :])
         if held is not None or place > 0:
-            return Outcome(replace(tenancy, waiters=line), waiting=place)
+            return Transitioned(replace(tenancy, waiters=line), waiting=place)
         return _begin(_without(tenancy, ask.ticket), ask.principal, ask.ttl, ask.fenced, Reason.ACQUIRE, None, now)
     if held is not None or line:
         waiting = tuple(waiter.principal for waiter in line)
@@ -196,17 +196,17 @@ def _acquire(tenancy: Tenancy, ask: Acquire, now: int, label: str) -> Outcome:
     return _begin(tenancy, ask.principal, ask.ttl, ask.fenced, Reason.ACQUIRE, None, now)
 
 
-def _revoke(tenancy: Tenancy, bar: int, text: str, now: int) -> Outcome:
+def _revoke(tenancy: Tenancy, bar: int, text: str, now: int) -> Transitioned:
     held = tenancy.lease
     if held is None:
-        return Outcome(tenancy)
+        return Transitioned(tenancy)
     epoch = tenancy.epoch + 1
     if bar > 0:
         # Its other sessions leave the line too: they could not be served, and would only hold it up.
         bars = (*(b for b in tenancy.bars if b[0] != held.holder), (held.holder, now + bar))
         waiters = tuple(w for w in tenancy.waiters if w.principal != held.holder)
         tenancy = replace(tenancy, bars=bars, waiters=waiters)
-    return Outcome(
+    return Transitioned(
         replace(tenancy, epoch=epoch, lease=None, ended=Ended.REVOKED),
         Tenure(epoch, None, now, Reason.REVOKE, Ended.REVOKED, text),
     )
@@ -214,11 +214,11 @@ def _revoke(tenancy: Tenancy, bar: int, text: str, now: int) -> Outcome:
 
 def _begin(
     tenancy: Tenancy, holder: str, ttl: int, fenced: bool, reason: Reason, ended: Ended | None, now: int, text: str = ""
-) -> Outcome:
+) -> Transitioned:
     epoch = tenancy.epoch + 1
     previous = tenancy.ended if ended is None else ended
     lease = Lease(tenancy.space, holder, epoch, now, now + _ttl(ttl), fenced)
-    return Outcome(replace(tenancy, epoch=epoch, lease=lease), Tenure(epoch, holder, now, reason, previous, text))
+    return Transitioned(replace(tenancy, epoch=epoch, lease=lease), Tenure(epoch, holder, now, reason, previous, text))
 
 
 def _own(tenancy: Tenancy, principal: str, epoch: int | None, now: int, label: str) -> Lease:

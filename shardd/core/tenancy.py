@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -70,6 +70,15 @@ class Tenancy:
     ended: Ended = Ended.FIRST
     waiters: tuple[Waiter, ...] = ()
     bars: tuple[tuple[str, int], ...] = ()
+
+
+def alike(one: Tenancy, other: Tenancy) -> bool:
+    """Whether they differ at most in when those in line were last seen."""
+
+    def unseen(tenancy: Tenancy) -> Tenancy:
+        return replace(tenancy, waiters=tuple(replace(waiter, seen=0) for waiter in tenancy.waiters))
+
+    return unseen(one) == unseen(other)
 
 
 @dataclass(frozen=True, slots=True)

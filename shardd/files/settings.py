@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -26,13 +26,14 @@ Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 BytesOrDerived: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 _HOST_PORT = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/@-][^\s:\[\]/@]*)?:[0-9]{1,5}"
 HostPort: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^{_HOST_PORT}$")]
+LogStyle: TypeAlias = Literal["console", "json"]
 HostPortOrNone: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^(?:{_HOST_PORT})?$")]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """config.toml.
 
-    listen: HOST:PORT; public: how clients reach it, if that differs
+    listen: HOST:PORT; public: how clients reach it, if that differs; log: how the lines of the log look
     max_commit_bytes, max_push_events, max_pack_bytes: the limits of one push
     max_unpacked_bytes: what its pack may expand to (0: eight times max_pack_bytes); max_pack_objects: how many it holds
     max_note_bytes: an object under notes; max_notes_bytes, max_notes_objects: the notes of one principal in one repo
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     listen: HostPort = "127.0.0.1:2222"
     public: HostPortOrNone = ""
+    log: LogStyle = "console"
     max_commit_bytes: Bytes = _DEFAULT.commit_bytes
     max_push_events: Count = _DEFAULT.events
     max_pack_bytes: Bytes = _DEFAULT.pack_bytes

@@ -20,7 +20,9 @@ import asyncssh
 from asyncssh.auth import KbdIntResponse
 
 from shardd.core.hook_protocol import printable
+from shardd.core.outcome import Kind
 from shardd.errors import Rejected, Unavailable
+from shardd.files.work import Work
 from shardd.service.auth import Identity, described, identify
 from shardd.service.channel import Guard, Process, Served
 from shardd.service.session import Client, Service, Session
@@ -52,12 +54,15 @@ class Connection(asyncssh.SSHServer):
         self._offers = 0
         self._idle: asyncio.TimerHandle | None = None
         self.client: Client | None = None
+        self._work = Work(Kind.LOGIN)
+        self._asked = False
         self._sessions = 0
         self._channels = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         peer = conn.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
+        self._work.origin = f"ssh {self.address}"
         self._conn = conn
         self._service.admission.arrive(self)
         self._reach = self._find_reach(conn)
@@ -77,10 +82,13 @@ class Connection(asyncssh.SSHServer):
         if self._idle is not None:
             self._idle.cancel()
         self._service.admission.depart(self)
+        if self._asked and self.client is None:
+            self._not_in()
         self._service.connections.discard(self)
         self._conn = None
 
     def begin_auth(self, username: str) -> bool:
+        self._asked = True
         return True  # a falsy answer would let anybody in
 
     def public_key_auth_supported(self) -> bool:
@@ -141,13 +149,23 @@ class Connection(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         if self._proven is None:
             return
+        self._work.who, self._work.key = self._proven.principal, self._proven.fingerprint
         try:
             self._service.admission.log_in(self, self._proven.principal)
         except Unavailable as error:
             self.turn_out(f"{error.message}; {error.remedy}")
             return
-        self.client = Client(self._proven, self._reach)
+        self.client = Client(self._proven, self._reach, self._work.origin)
+        self._service.recorder.ended(self._work)
         self._wait_idle()
+
+    def _not_in(self) -> None:
+        """Tell of a login that came to nothing: who just looks whether somebody listens has asked for none."""
+        if not self._work.settled:
+            self._work.key = next(iter(self._refused), None)
+            why = "; ".join(f"{print_} {why}" for print_, why in self._refused.items()) or "no key was offered"
+            self._work.ended_as("no-principal", why)
+        self._service.recorder.ended(self._work)
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], Served]:
         """A channel is opened, on which something may be asked."""
@@ -193,7 +211,9 @@ class Connection(asyncssh.SSHServer):
 
     def turn_out(self, why: str) -> None:
         """Disconnect, with the reason."""
-        log.info("refused a connection from %s: %s", self.address, why)
+        self._work.ended_as(Unavailable.code, why)
+        if not self._asked:
+            log.info("refused a connection from %s: %s", self.address, why)
         if self._conn is not None:
             self._conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, why)
 

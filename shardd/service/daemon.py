@@ -61,6 +61,7 @@ async def _run(authorities: Authorities, address: str | None, ready: Callable[[s
     acceptor.close()
     await _leave(service, hurry)
     await acceptor.wait_closed()
+    await service.recorder.finish()
 
 
 async def _leave(service: Service, hurry: asyncio.Event) -> None:

@@ -18,8 +18,8 @@ from shardd.service.push_stage import Stage
 log = logging.getLogger("shardd.push")
 
 
-def serve(receiver: Receiver, incoming: int, outgoing: int, stage: Stage) -> None:
-    """Answer the hooks of one push until git closes the pipe. Takes over both descriptors."""
+def serve(receiver: Receiver, incoming: int, outgoing: int, stage: Stage) -> Exception | None:
+    """Answer the hooks of one push until git closes the pipe; what cut that short. Takes over both descriptors."""
     with os.fdopen(incoming, "rb") as asks, os.fdopen(outgoing, "wb") as answers:
         try:
             while (opening := read_opening(asks)) is not None:
@@ -29,15 +29,17 @@ def serve(receiver: Receiver, incoming: int, outgoing: int, stage: Stage) -> Non
                 elif opening.hook == "proc-receive":
                     stage.decide()
                     receiver.proc_receive(asks, answers)
-                    return
+                    return None
                 else:
                     raise Unavailable(f"there is no hook {opening.hook!r}")
         except BrokenPipeError:
             log.info("git went away during a push into %s", receiver.label)
         except SharddError as error:
-            log.warning("a push into %s was refused: %s", receiver.label, error)
-        except Exception:
+            return error
+        except Exception as error:
             log.exception("a push into %s failed", receiver.label)
+            return error
+        return None
 
 
 def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers: IO[bytes]) -> None:
@@ -54,8 +56,10 @@ def _pre_receive(receiver: Receiver, opening: Opening, asks: IO[bytes], answers:
         said = [] if reject is None else receiver.lines_for(reject)
         verdict = "accept" if reject is None else "refuse"
     except SharddError as error:
+        receiver.work.failed(error)
         verdict, said = "refuse", receiver.lines_for(error)
-    except Exception:
+    except Exception as error:
+        receiver.work.failed(error)
         log.exception("a push into %s failed", receiver.label)
         verdict, said = "refuse", ["shardd: refused: internal error; the server's log has more"]
     answers.write("\n".join([verdict, *said, "", ""]).encode("utf-8", "replace"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,25 +16,33 @@ import asyncssh
 
 from shardd.authority.authorities import Authorities
 from shardd.authority.facts import Pusher
+from shardd.authority.moved import Pause
 from shardd.authority.receive import Receiver
 from shardd.commands.all_commands import run_on, server_grammar
 from shardd.commands.caller import Context
+from shardd.commands.describe import attempted
 from shardd.commands.git_request import (
     GIT_REFUSED,
     GitService,
     check_caller,
+    git_ended,
     git_run,
     is_git,
+    kind_of,
     parse_request,
     wants_json,
 )
-from shardd.commands.run_command import INTERNAL, complain, speak
+from shardd.commands.result import Steps
+from shardd.commands.run_command import INTERNAL, complain, speaking
 from shardd.core.incoming import Incoming
 from shardd.core.limits import PackBounds, pack_bounds
+from shardd.core.outcome import GONE
 from shardd.core.roles import Access, Rights
 from shardd.errors import SharddError, Unavailable
+from shardd.files.audit_log import Audit
 from shardd.files.bounds import Bounds
 from shardd.files.settings import Settings
+from shardd.files.work import Work
 from shardd.git.program import bound_own
 from shardd.service import relay
 from shardd.service.admission import Admission, Guest
@@ -44,6 +52,8 @@ from shardd.service.channel_io import ClientInput, ClientVoice
 from shardd.service.children import Children
 from shardd.service.joining import Asked, Lasting, join
 from shardd.service.push_stage import Stage
+from shardd.service.recorder import Recorder
+from shardd.service.waiting import driven
 
 log = logging.getLogger("shardd.session")
 
@@ -69,6 +79,7 @@ class Service:
     hooks: Path
     admission: Admission
     children: Children
+    recorder: Recorder
     connections: set[Host] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -78,8 +89,9 @@ class Service:
             return authorities.settings.now().git_bounds
 
         bound_own(bounds)
-        hooks, children = authorities.server.install_hooks(), Children(bounds)
-        return cls(authorities, hooks, Admission(authorities.settings.now), children)
+        server, children = authorities.server, Children(bounds)
+        recorder = Recorder(Audit(server.root, aloud=True))
+        return cls(authorities, server.install_hooks(), Admission(authorities.settings.now), children, recorder)
 
     @property
     def settings(self) -> Settings:
@@ -100,10 +112,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who a connection is, as the completed authentication proved. reach: see Receiver."""
+    """Who a connection is, as the completed authentication proved. reach: see Receiver; origin: see Outcome"""
 
     identity: Identity
     reach: str
+    origin: str
 
     @property
     def principal(self) -> str:
@@ -119,6 +132,10 @@ class Session:
         self._process = process
         self._host = host
         self._loop = asyncio.get_running_loop()
+        self._refs: Sequence[str] = ()
+        self._work = Work(
+            kind_of(process.command), who=client.principal, origin=client.origin, key=client.identity.fingerprint
+        )
 
     async def run(self) -> None:
         """Serve it to the very end: until the client has heard the exit status."""
@@ -131,9 +148,12 @@ class Session:
                 # Whoever never closes a channel keeps no place that others could have.
                 with admission.session(self._host, self._client.principal):
                     until_heard.enter_context(admission.unheard())
-                    self._process.exit(await self._answer(voice))
+                    status = await self._answer(voice)
             except Unavailable as error:
-                self._process.exit(await self._refused(error, voice))
+                status = await self._refused(error, voice)
+            finally:
+                await self._service.recorder.told(self._work)
+            self._process.exit(status)
             # The client closes its side when it has read everything: only then is the connection to spare.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait_closed(), _LAST_WORD)
@@ -145,17 +165,19 @@ class Session:
             request = await asyncio.to_thread(parse_request, self._process.command, self._client.principal)
             if isinstance(request, GitService):
                 return await self._git(request)
-            return await asyncio.to_thread(self._command, request, voice)
+            return await self._command(request, voice)
         except SharddError as error:
             return await self._refused(error, voice)
         except (asyncssh.Error, ConnectionError):
-            log.info("%s left early", self._client.principal)
+            self._work.ended_as(GONE)
             return 1
-        except Exception:
+        except Exception as error:
+            self._work.failed(error)
             log.exception("a session failed")
             return INTERNAL
 
     async def _refused(self, error: SharddError, voice: ClientVoice) -> int:
+        self._work.failed(error)
         with suppress(BrokenPipeError):
             as_json = wants_json(self._process.command)
             await asyncio.to_thread(self._complain, error, voice, as_json=as_json)
@@ -165,12 +187,19 @@ class Session:
         complain(error, voice, self._client.reach, as_json=as_json)
         voice.flush()
 
-    def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
+    async def _command(self, words: Sequence[str], voice: ClientVoice) -> int:
+        return await driven(self._speaking(words, voice))
+
+    def _speaking(self, words: Sequence[str], voice: ClientVoice) -> Generator[Pause, None, int]:
+        """The exit status, after whatever has to be waited for."""
+        attempted(self._work, words)
         check_caller(words, self._rights(), self._client.principal)
+
+        def run(command: object) -> Steps:
+            return run_on(self._context(), command)
+
         try:
-            status = speak(
-                server_grammar(), words, lambda asked: run_on(self._context(), asked), voice, reach=self._client.reach
-            )
+            status = yield from speaking(server_grammar(), words, run, voice, reach=self._client.reach, work=self._work)
             voice.flush()
         except BrokenPipeError:
             return 1
@@ -185,6 +214,7 @@ class Session:
             gone=lambda: self._process.is_closing() or self._service.admission.leaving,
             rights=self._rights,
             fingerprint=self._client.identity.fingerprint,
+            work=self._work,
         )
 
     def _opened(self, file: str) -> IO[bytes]:
@@ -192,6 +222,14 @@ class Session:
         return io.BufferedReader(ClientInput(self._process, self._loop, self._service.admission.left), _INPUT)
 
     async def _git(self, request: GitService) -> int:
+        self._work.about(request.repo, request.space, "")
+        status = await self._serve_git(request)
+        if status != 0 and self._process.is_closing():
+            self._work.ended_as(GONE)
+        git_ended(self._work, status, self._refs)
+        return status
+
+    async def _serve_git(self, request: GitService) -> int:
         settings = self._service.settings
         lasting = Lasting(settings.max_git_seconds, settings.stall_seconds or None)
         prepared = await asyncio.to_thread(
@@ -212,6 +250,7 @@ class Session:
         receiver = self._receiver(prepared.repository, request.repo)
         stage = Stage()
         incoming = Incoming(partial(self._bounds, request.repo))
+        self._refs = incoming.refs
         with self._service.children.started(prepared, relay=True) as (child, ends):
             log.info("%s by %s (pid %d)", request, self._client.principal, child.pid)
             if ends is None:
@@ -220,14 +259,15 @@ class Session:
             try:
                 return await join(self._service.children, self._process, child, incoming.feed, stage, lasting)
             except SharddError as error:
+                self._work.failed(error)
                 answer = incoming.answer(receiver.lines_for(error), receiver.one_line(error))
                 if answer is None:
                     raise
-                log.warning("a push into %s was refused: %s", request.repo, error)
                 self._process.stdout.write(answer)
                 return GIT_REFUSED
             finally:
-                await served
+                if (cut := await served) is not None:
+                    self._work.failed(cut)
 
     def _bounds(self, repo: str, refs: Sequence[str]) -> PackBounds:
         rights, me = self._rights(), self._client.principal
@@ -238,7 +278,7 @@ class Session:
             return Pusher(self._client.principal), self._rights()
 
         limits, moved = self._service.settings.limits, self._service.authorities.moved(repo)
-        return Receiver(path, repo, pusher, self._client.reach, limits, moved=moved)
+        return Receiver(path, repo, pusher, self._client.reach, limits, work=self._work, moved=moved)
 
     def _rights(self) -> Access:
         """What is granted now, provided that what opened this connection would still open it."""

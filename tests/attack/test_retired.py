@@ -17,6 +17,7 @@ import pytest
 from shardd.authority import move_record
 from shardd.authority.authorities import Authorities
 from shardd.authority.facts import Pusher
+from shardd.authority.moved import patiently
 from shardd.authority.receive import Receiver
 from shardd.commands.caller import Context
 from shardd.commands.leases import Acquire
@@ -73,7 +74,7 @@ def trying(act: Callable[[], object], done: str) -> Callable[[Say], None]:
 
 
 def acquire(root: Path) -> Callable[[Say], None]:
-    return trying(lambda: Acquire(WHYNOT, 60_000, 0, False).run(context(root, "alice")), "acquired")
+    return trying(lambda: patiently(Acquire(WHYNOT, 60_000, 0, False).steps(context(root, "alice"))), "acquired")
 
 
 def append(root: Path) -> Callable[[Say], None]:

@@ -16,6 +16,7 @@ from shardd.core.event import Head
 from shardd.core.lease import (
     BAR_MS,
     PERSON_TTL_MS,
+    WAITER_FRESH_MS,
     WAITER_SILENCE_MS,
     Acquire,
     GiveUp,
@@ -277,6 +278,22 @@ def test_who_waits_and_falls_silent_loses_the_place(authority: Kept, clock: Fake
         assert authority.change(SPACE, Acquire("carol", TTL, ticket="c")).waiting in (0, 1)
     assert authority.change(SPACE, Acquire("carol", TTL, ticket="c")).waiting == 0
     assert authority.change(SPACE, Acquire("bob", TTL, ticket="b")).waiting == 1
+
+
+def test_that_somebody_still_waits_wakes_nobody(authority: Kept, clock: FakeTime) -> None:
+    """Else each of many who wait would wake all the others, once a second."""
+    authority.change(SPACE, Acquire("alice", TTL))
+    authority.change(SPACE, Acquire("bob", TTL, ticket="b"))
+    moved = authority.ledger.moved
+    count = moved.count(SPACE)
+    clock.passes(WAITER_FRESH_MS)
+    authority.change(SPACE, Acquire("bob", TTL, ticket="b"))
+    clock.passes(WAITER_SILENCE_MS - 1)
+    (waiter,) = authority.standing(SPACE).tenancy.waiters
+    assert waiter.ticket == "b", "that he was seen is remembered all the same"
+    assert moved.count(SPACE) == count
+    authority.change(SPACE, Acquire("carol", TTL, ticket="c"))
+    assert moved.count(SPACE) == count + 1
 
 
 def test_a_revoked_holder_is_barred_for_a_while(authority: Kept, clock: FakeTime) -> None:

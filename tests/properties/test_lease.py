@@ -16,13 +16,13 @@ from shardd.core.lease import (
     GiveUp,
     Grant,
     OneShot,
-    Outcome,
     Release,
     Renew,
     Restored,
     Revoke,
     Transfer,
     Transition,
+    Transitioned,
     change,
     observe,
 )
@@ -65,7 +65,7 @@ TENANCIES = st.builds(
 ).map(lambda t: t if t.lease is None else replace(t, lease=replace(t.lease, epoch=t.epoch)))
 
 
-def attempt(tenancy: Tenancy, transition: Transition, now: int) -> Outcome | Rejected:
+def attempt(tenancy: Tenancy, transition: Transition, now: int) -> Transitioned | Rejected:
     """Whatever comes of it. Anything raised but a refusal is a failure of the test."""
     try:
         return change(tenancy, transition, now, label="r/s")
@@ -111,7 +111,9 @@ def test_a_refusal_for_one_state_is_one_for_the_observed_state(
     """A decision made on a tenancy as it was read, and on the same one brought up to date, is one decision."""
     now = NOON + later
     one, other = (attempt(t, transition, now) for t in (tenancy, observe(tenancy, now)))
-    assert (one if isinstance(one, Outcome) else str(one)) == (other if isinstance(other, Outcome) else str(other))
+    assert (one if isinstance(one, Transitioned) else str(one)) == (
+        other if isinstance(other, Transitioned) else str(other)
+    )
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -126,10 +128,10 @@ class LeaseMachine(RuleBasedStateMachine):
         self.over: set[int] = set()
         self.line: list[tuple[str, str, int]] = []  # ticket, who, last heard of
 
-    def ask(self, transition: Transition) -> Outcome | Rejected:
+    def ask(self, transition: Transition) -> Transitioned | Rejected:
         self._tick()
         outcome = attempt(self.tenancy, transition, self.now)
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, Transitioned):
             self.tenancy = outcome.after
             if outcome.tenure is not None:
                 self.given.append(outcome.tenure.epoch)
@@ -146,8 +148,8 @@ class LeaseMachine(RuleBasedStateMachine):
             self.over.add(self.holder[1])
         self.holder = None
 
-    def _begin(self, outcome: Outcome | Rejected, who: str, ttl: int) -> None:
-        assert isinstance(outcome, Outcome)
+    def _begin(self, outcome: Transitioned | Rejected, who: str, ttl: int) -> None:
+        assert isinstance(outcome, Transitioned)
         self._end()
         self.holder = (who, outcome.after.epoch, self.now + ttl)
 
@@ -172,7 +174,7 @@ class LeaseMachine(RuleBasedStateMachine):
             assert isinstance(outcome, Rejected)
             return
         place = next((i for i, w in enumerate(self.line) if w[0] == ticket), len(self.line))
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, Transitioned)
         if self.holder is None and place == 0:
             self.line = self.line[1:]
             assert outcome.waiting is None
@@ -193,7 +195,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def renew(self, who: str, ttl: int, epoch: int | None) -> None:
         outcome = self.ask(Renew(who, ttl, epoch))
         if self._mine(who, epoch) and self.holder is not None:
-            assert isinstance(outcome, Outcome)
+            assert isinstance(outcome, Transitioned)
             self.holder = (who, self.holder[1], self.now + ttl)
         else:
             assert isinstance(outcome, Rejected)
@@ -201,7 +203,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(who=NAMES, epoch=EPOCHS)
     def release(self, who: str, epoch: int | None) -> None:
         mine = self._mine(who, epoch)
-        assert isinstance(self.ask(Release(who, epoch)), Outcome) == mine
+        assert isinstance(self.ask(Release(who, epoch)), Transitioned) == mine
         if mine:
             self._end()
 
@@ -237,8 +239,8 @@ class LeaseMachine(RuleBasedStateMachine):
     def push_with_a_lease_of_its_own(self, who: str) -> None:
         outcome = self.ask(OneShot(who))
         barred = who in dict(self.tenancy.bars)
-        assert isinstance(outcome, Outcome) == (self.holder is None and not self.line and not barred)
-        if isinstance(outcome, Outcome):
+        assert isinstance(outcome, Transitioned) == (self.holder is None and not self.line and not barred)
+        if isinstance(outcome, Transitioned):
             self.over.add(outcome.after.epoch)
 
     @rule(floor=st.integers(0, 20))
@@ -246,7 +248,7 @@ class LeaseMachine(RuleBasedStateMachine):
         outcome = self.ask(Restored(floor))
         self._end()
         self.line = []
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, Transitioned)
         assert outcome.after.epoch > floor
 
     def _mine(self, who: str, epoch: int | None) -> bool:

@@ -35,7 +35,7 @@ class Waiting:
 def test_a_session_is_not_collected_while_it_runs() -> None:
     async def serve() -> None:
         nothing = cast("Any", None)
-        service = Service(nothing, nothing, Admission(Settings), nothing)
+        service = Service(nothing, nothing, Admission(Settings), nothing, nothing)
         ended: list[str] = []
         service.begin(cast("Session", Waiting(ended)))
         await asyncio.sleep(0)
