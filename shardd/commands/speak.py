@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -99,4 +100,7 @@ def error_value(error: SharddError, reach: str) -> Json:
 
 
 def encoded(value: Json) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # the name of a ref may be any bytes: JSON can spell what UTF-8 cannot
+        return json.dumps(value, separators=(",", ":"))
