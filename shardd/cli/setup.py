@@ -58,7 +58,7 @@ def _refspecs(me: str) -> Iterator[str]:
         f"+{NOTES}*:{NOTES}origin/*",
         *(f"+{intents}:{intents}" for intents in own),
     ]
-    have = (git("config", "--get-all", "remote.origin.fetch") or "").splitlines()
+    have = (git("config", "--get-all", "remote.origin.fetch") or "").split("\n")
     for refspec in wanted:
         if refspec not in have:
             _run("config", "--add", "remote.origin.fetch", refspec)
@@ -70,7 +70,7 @@ def _notes(me: str) -> Iterator[str]:
         _set("core.notesRef", NOTES + me)
         yield f"notes go to {NOTES}{me}"
     shown = f"{NOTES}origin/*"
-    if shown not in (git("config", "--get-all", "notes.displayRef") or "").splitlines():
+    if shown not in (git("config", "--get-all", "notes.displayRef") or "").split("\n"):
         _run("config", "--add", "notes.displayRef", shown)
         yield "everybody's notes are shown by git log"
 
