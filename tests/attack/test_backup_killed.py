@@ -33,7 +33,7 @@ from shardd.storage.verify import spaces_in, verify
 from tests.attack.children import Child
 from tests.attack.test_crash import fsck
 from tests.authorities import RIGHTS, commits
-from tests.e2e.harness import surroundings
+from tests.e2e.harness import surroundings, wait_until
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -286,8 +286,8 @@ def test_a_restore_that_is_told_to_end_removes_what_it_made(
     backup(server, dest)
     slow = tmp_path / "bin"
     slow.mkdir()
-    wait = "while kill -0 $$; do sleep 0.05; done; sleep 0.2"
-    late = f"({wait}; for d in {tmp_path}/.again.restoring-*; do mkdir $d/late; done) &"
+    wait = "while kill -0 $$ 2>/dev/null; do sleep 0.05; done; sleep 0.2"
+    late = f"(d=$(echo {tmp_path}/.again.restoring-*); {wait}; mkdir -p $d/late; touch {tmp_path}/late) &"
     fetch = f"*fetch*) {late} touch {tmp_path}/there; exec sleep 600;;"
     (slow / "git").write_text(f'#!/bin/sh\ncase "$*" in {fetch} esac\nexec {shutil.which("git")} "$@"\n')
     (slow / "git").chmod(0o755)
@@ -300,6 +300,7 @@ def test_a_restore_that_is_told_to_end_removes_what_it_made(
         assert list(tmp_path.glob(".again.restoring-*"))
         child.send_signal(number)
         assert child.wait() == 128 + number
+        wait_until((tmp_path / "late").exists, "the last of them ended")
         assert not list(tmp_path.glob(".again*"))
     finally:
         os.killpg(child.pid, signal.SIGKILL)
