@@ -191,7 +191,7 @@ class _Run:
                 refs.setdefault(ref, there[ref])  # it could not be fetched
             head, patterns = origin.read_ref("HEAD"), origin.git.values(PLAIN_REFS)
             store = LeaseStore(mirror.repository.state)
-            news = [record for record in records if _stored(store, record.tenancy.space) != record]
+            news = [record for record in records if not _same(store, record)]
             if news or refs != there or (head, patterns) != (mirror.repository.read_ref("HEAD"), mirror.plain_refs()):
                 self._begin(place)
                 if refs != there:
@@ -326,11 +326,13 @@ def _empty(path: Path) -> str:
         return ""
 
 
-def _stored(store: LeaseStore, space: str) -> Record | None:
+def _same(store: LeaseStore, record: Record) -> bool:
+    """Whether the backup has just that, in a file of its own: the first shardd kept all spaces in one."""
+    space = record.tenancy.space
     try:
-        return store.load(space)
+        return store.path(space).exists() and store.load(space) == record
     except Corrupt:
-        return None  # written by a run that was cut off before the backup knew of the space
+        return False  # written by a run that was cut off before the backup knew of the space
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:

@@ -14,7 +14,7 @@ from shardd.storage.access import AccessFiles
 from shardd.storage.durable import write_atomic
 from shardd.storage.leases import LeaseStore
 from shardd.storage.mirror import HOOKS
-from shardd.storage.repository import PLAIN_REFS, Repository
+from shardd.storage.repository import PLAIN_REFS, STATE, Repository
 from shardd.version import VERSION
 
 FORMAT = 2
@@ -53,8 +53,13 @@ class Marker(msgspec.Struct, frozen=True):
     shardd: str = VERSION
 
 
-class _Format(msgspec.Struct):
+class _First(msgspec.Struct):
+    """All that every format says."""
+
     format: int
+    made: str = ""
+    source: str = ""
+    shardd: str = ""
 
 
 def read_marker(source: Path) -> Marker:
@@ -62,9 +67,11 @@ def read_marker(source: Path) -> Marker:
     path = source / MARKER
     try:
         raw = path.read_bytes()
-        found = msgspec.json.decode(raw, type=_Format).format
-        if found != FORMAT:
-            raise Misuse(f"{source} is a backup of format {found}", "use the version of shardd that made it")
+        first = msgspec.json.decode(raw, type=_First)
+        if first.format == 1:
+            return _undigested(source, first)
+        if first.format != FORMAT:
+            raise Misuse(f"{source} is a backup of format {first.format}", "use the version of shardd that made it")
         return msgspec.json.decode(raw, type=Marker)
     except (FileNotFoundError, NotADirectoryError):
         raise Misuse(
@@ -75,6 +82,19 @@ def read_marker(source: Path) -> Marker:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         mend = "restore another copy of the backup, or back up into a new folder and keep this one"
         raise Corrupt(f"{path} does not read: {error}", mend) from None
+
+
+def _undigested(source: Path, first: _First) -> Marker:
+    """For format 1, which says nothing of what it holds: all may be as it is, but must be of one piece."""
+    repos = {path.name.removesuffix(".git"): LeaseStore(path / STATE) for path in (source / "repos").glob("*.git")}
+    return Marker(
+        made=first.made,
+        source=first.source,
+        shardd=first.shardd,
+        files=dict.fromkeys(files_in(source / FILES), ""),
+        repos={repo: SavedRepo("", [], "", dict.fromkeys(leases.spaces(), "")) for repo, leases in repos.items()},
+        changing=[FILES, *map(place_of, repos)],
+    )
 
 
 def write_marker(dest: Path, marker: Marker) -> None:
@@ -89,7 +109,8 @@ def place_of(repo: str) -> str:
 def saved_repo(copy: Repository, refs: Mapping[str, str]) -> SavedRepo:
     """What the repo of a backup holds now. refs: all of its refs"""
     leases = LeaseStore(copy.state)
-    digests = {space: digest(leases.path(space).read_bytes()) for space in leases.spaces()}
+    files = {space: leases.path(space) for space in leases.spaces()}
+    digests = {space: digest(path.read_bytes()) for space, path in files.items() if path.exists()}
     return SavedRepo(_head(copy.path), copy.git.values(PLAIN_REFS), _digest_of(refs), digests)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from shardd.storage.restore import restore
 from shardd.storage.serverdir import ServerDir
 from shardd.storage.verify import spaces_in
 from tests.attack.saving import SPACE, git, grow, make_ref, mirror, oid, whole
+from tests.attack.test_debris import as_the_first_shardd_kept_it
 
 
 def drop(*names: str) -> Callable[[Path], None]:
@@ -112,6 +114,27 @@ def test_a_backup_that_lacks_something_is_not_restored(
         with pytest.raises(Corrupt, match=re.escape(says)) as found:
             backup(server, dest)
         assert f"move {mirror(dest)} away" in found.value.remedy
+
+
+def test_a_backup_of_the_first_format_is_restored_and_goes_on(server: ServerDir, dest: Path, tmp_path: Path) -> None:
+    """It did not say what it holds."""
+    backup(server, dest)
+    said = json.loads((dest / "BACKUP").read_bytes())
+    first = {"format": 1, "made": said["made"], "shardd": "0.1.0", "source": said["source"]}
+    (dest / "BACKUP").write_text(json.dumps(first))
+    as_the_first_shardd_kept_it(mirror(dest), SPACE)
+    git(mirror(dest), "update-ref", "refs/heads/wiki/loose", oid(mirror(dest)) or "")
+    copy = shutil.copytree(dest, tmp_path / "lacking")
+    (copy / "files" / "access.toml").unlink()
+    with pytest.raises(Corrupt, match=re.escape("access.toml")):
+        restore(copy, tmp_path / "lacking-again")
+    assert restore(dest, tmp_path / "again").made == said["made"]
+    whole(ServerDir(tmp_path / "again").repo_path("garden"))
+    grow(server)
+    backup(server, dest)
+    assert json.loads((dest / "BACKUP").read_bytes())["format"] == 2
+    restore(dest, tmp_path / "once-more")
+    whole(ServerDir(tmp_path / "once-more").repo_path("garden"))
 
 
 def test_a_damaged_repo_of_a_backup_is_taken_anew_once_it_is_moved_away(
