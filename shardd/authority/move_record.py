@@ -44,10 +44,10 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def noted(locks: Sequence[Lock], moves: Sequence[Change], *, whole: bool = False) -> Iterator[None]:
-    """Move them, and sync what they need, in this block. whole: a journal must not move alone either"""
+def noted(locks: Sequence[Lock], moves: Sequence[Change]) -> Iterator[None]:
+    """Move them, and sync what they need, in this block."""
     # An epoch that has begun and no event of it is no half push: a journal moves first and needs no record.
-    whole = whole or sum(not isinstance(move.parsed, LeaseRef) for move in moves) > 1
+    whole = sum(not isinstance(move.parsed, LeaseRef) for move in moves) > 1
     # Names are bytes, and JSON is text: each byte as the character of that number.
     named = [replace(move, ref=move.ref.encode("utf-8", "surrogateescape").decode("latin-1")) for move in moves]
     intent = Intent(os.urandom(8).hex(), whole, [lock.name for lock in locks], named)
@@ -107,15 +107,6 @@ def settle(repository: Repository, locks: Sequence[Lock]) -> None:
     for lock in locks:
         if lock.name in found or lock.read():
             lock.write(b"", durable=True)
-
-
-def unfinished(repository: Repository, name: str) -> list[Change]:
-    """What `settle` would move, for who may not write there. name: of the one lock of those moves"""
-    try:
-        intent = _parsed((repository.locks / name).read_bytes())
-    except FileNotFoundError:
-        return []
-    return _left(repository, intent) if intent is not None and intent.whole else []
 
 
 def _left(repository: Repository, intent: Intent) -> list[Change]:

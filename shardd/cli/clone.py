@@ -44,6 +44,6 @@ class Clone:
 
 
 def git(*arguments: str) -> str | None:
-    """What the user's git says, None if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    """What the user's git says, None if it fails. Names of refs and folders are bytes: see Repository.refs_below."""
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    return done.stdout.decode("utf-8", "surrogateescape").strip("\n") if done.returncode == 0 else None

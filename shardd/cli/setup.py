@@ -53,7 +53,7 @@ def _identity(me: str) -> Iterator[str]:
 
 def _refspecs(me: str) -> Iterator[str]:
     branches = (git("for-each-ref", "--format=%(refname:lstrip=3)", f"refs/remotes/origin/{BRANCH}") or "").split()
-    have = (git("config", "--get-all", "remote.origin.fetch") or "").splitlines()
+    have = (git("config", "--get-all", "remote.origin.fetch") or "").split("\n")
     for refspec in refspecs((branch.removeprefix(BRANCH) for branch in branches), me):
         if refspec not in have:
             _run("config", "--add", "remote.origin.fetch", refspec)
@@ -66,7 +66,7 @@ def _notes(me: str) -> Iterator[str]:
         _set("core.notesRef", mine)
         yield f"notes go to {mine}"
     shown = f"{NOTES.prefix}origin/*"
-    if shown not in (git("config", "--get-all", "notes.displayRef") or "").splitlines():
+    if shown not in (git("config", "--get-all", "notes.displayRef") or "").split("\n"):
         _run("config", "--add", "notes.displayRef", shown)
         yield "everybody's notes are shown by git log"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
@@ -120,4 +121,7 @@ def complain(error: SharddError, voice: Voice, reach: str, *, as_json: bool) -> 
 
 
 def encoded(value: Json) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # the name of a ref may be any bytes: JSON can spell what UTF-8 cannot
+        return json.dumps(value, separators=(",", ":"))

@@ -102,7 +102,7 @@ def _take(folder: Path, name: str, until: float) -> Lock | None:
         with writing(folder / name):
             lock = Lock(name, folder / name, os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
-            taken = _flock(lock.descriptor, until)
+            taken = flock(lock.descriptor, until)
             if taken and lock.is_named():
                 return lock
         except BaseException:
@@ -113,11 +113,12 @@ def _take(folder: Path, name: str, until: float) -> Lock | None:
             return None
 
 
-def _flock(descriptor: int, until: float) -> bool:
+def flock(descriptor: int, until: float, how: int = fcntl.LOCK_EX) -> bool:
+    """Whether the lock was had before `until`, by the monotonic clock; it is tried once at least."""
     pause = 0.0005
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
                 return False

@@ -118,11 +118,11 @@ class Git:
         listed = self.run("config", "--local", "--null", "--get-all", name)
         return [value.decode("utf-8", "surrogateescape") for value in listed.split(b"\0")[:-1]]
 
-    def fetch(self, source: Path, refspecs: Iterable[str]) -> None:
-        """Fetch from a repository on this machine, `OID` or `OID:REF` each; all refs move, or none. Unavailable if git
-        refuses.
+    def fetch(self, source: Path, oids: Iterable[str], *, pass_fds: Sequence[int]) -> None:
+        """Fetch objects, and all that they stand on, from a repository on this machine; no ref moves. Unavailable if
+        git refuses.
 
-        The objects are checked on their way (git-fsck(1)), and that they are complete.
+        They are checked on their way (git-fsck(1)), and that they are complete. pass_fds: as for move_refs
         """
         trust = ["-c", "safe.directory=*"]  # who owns the files is for the file system to say
         serve = shlex.join([executable(), *trust, "-c", "uploadpack.allowAnySHA1InWant=true", "upload-pack"])
@@ -130,8 +130,9 @@ class Git:
         self.run(
             *trust,
             *("-c", "fetch.fsckObjects=true"),
-            *("fetch", "--atomic", *still, "--stdin", "--upload-pack", serve, str(source)),
-            stdin="".join(f"{refspec}\n" for refspec in refspecs).encode("utf-8", "surrogateescape"),
+            *("fetch", *still, "--stdin", "--upload-pack", serve, str(source)),
+            stdin="".join(f"{oid}\n" for oid in oids).encode(),
+            pass_fds=pass_fds,
         )
 
     def is_ancestor(self, older: str, newer: str) -> bool:

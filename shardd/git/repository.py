@@ -107,6 +107,12 @@ class Repository:
     def has(self, oid: str) -> bool:
         return self._objects.has(oid)
 
+    def absent(self, oids: Iterable[str]) -> set[str]:
+        """Those of them that name no object here."""
+        wanted = sorted(set(oids))
+        said = self.git.run("cat-file", "--batch-check", stdin="".join(f"{oid}\n" for oid in wanted).encode())
+        return {line[: -len(" missing")].decode() for line in said.splitlines() if line.endswith(b" missing")}
+
     def strays(self, needed: Container[str]) -> int:
         """How many objects a push brings that are neither needed nor in the repo anyway; 0 outside its quarantine."""
         if self._incoming is None:

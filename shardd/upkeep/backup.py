@@ -1,178 +1,304 @@
-"""Backing a server's directory up, beside a running server, and bringing one back.
+"""Backing a server's directory up, beside a running server. Bringing one back: upkeep/restore.py.
 
-    DEST/BACKUP             says what this is; a folder without it is no backup
+    DEST/BACKUP             says what must be here (upkeep/backup_manifest.py); without it this is no backup
     DEST/files/             access.toml, config.toml, keys/, host_keys/ … as they are: as secret as the server itself
-    DEST/repos/REPO.git     plain bare repos that take no pushes, and in shardd/leases/ their leases
+    DEST/repos/REPO.git     plain bare repos that take no pushes (upkeep/mirror.py), and in shardd/leases/ their leases
 
 The copy is git's own: `git fsck`, `git log` and `git clone` work on it. Each run fetches only what is new. A space's
 log and the journal of its leases are read together, under the space's lock, which is held for just that; the commits
-are fetched afterwards, by name, so pushes go on meanwhile. All refs of a repo then move in one step, journals before
-logs; what a run that is killed has left of that, the next one does, and a restore reads as if it had. A log in the
-backup only ever grows: a server that has lost events cannot make the backup forget them too.
+are fetched afterwards, by name, so pushes go on meanwhile. All refs of a repo then move in one step, and what is
+remembered of its leases follows: wherever a run is killed, every log in the backup is whole, as of the last run or of
+this one. A log in the backup only ever grows: a server that has lost events cannot make the backup forget them too.
 
-A restore builds the repos in a hidden folder and gives that its place; access files and host keys come only then, so no
-killed one leaves a copy of them elsewhere. Until its end the folder holds a file `.restoring`, and is no server's
-directory; the next restore begins anew.
-
-What comes back begins new tenures under epochs above all that were ever given out, so whoever held a lease before is
-recognisably late, however old the backup is.
+What cannot be copied, be it a ref, a space or a repo, stays as the backup has it, and is named when all the rest is
+copied.
 """
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
-
-from shardd.authority import move_record
-from shardd.authority.authorities import Authorities
+from shardd.authority.authorities import Authorities, EmbeddedAuthority
 from shardd.authority.lease_clock import SystemTime, read
 from shardd.authority.lease_store import LeaseStore, Record
-from shardd.core.lease import Restored
-from shardd.core.limits import Limits
-from shardd.core.refs import LEASES, Change, classify, family_of
+from shardd.core.names import is_id, is_oid
+from shardd.core.refs import LeaseRef, SpaceRef, classify, lease_ref, space_ref
 from shardd.core.roles import FileAccess
 from shardd.core.tenancy import Tenancy
-from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
-from shardd.files.crash_points import Point, reached
-from shardd.files.durable import sync_directories, write_atomic, writing
-from shardd.files.server_dir import RESTORING, ServerDir
-from shardd.files.space_locks import Lock, locked
-from shardd.git.repository import PLAIN_REFS, Repository, create_bare
-from shardd.version import VERSION
+from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
+from shardd.files.durable import writing
+from shardd.files.server_dir import ServerDir
+from shardd.files.space_locks import flock
+from shardd.git.repository import PLAIN_REFS, Repository
+from shardd.upkeep.backup_manifest import (
+    FILES,
+    MARKER,
+    Marker,
+    SavedRepo,
+    digest,
+    files_in,
+    lacking_in_repo,
+    place_of,
+    read_marker,
+    saved_repo,
+    write_files,
+    write_marker,
+)
+from shardd.upkeep.mirror import Mirror, clear
 
-_FORMAT = 1
-_LOCK = "@backup"
-_MARKER = "BACKUP"
-_FILES = ("access.toml", "config.toml", "user_ca_keys", "revoked_keys", "keys", "host_keys", "site-hooks")
-_EPOCH_ZERO = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000)
+PATIENCE = 3.0
+"""Seconds to wait for the gits of a run that was killed: they end when they find that they are alone."""
 
-
-class Marker(msgspec.Struct, frozen=True):
-    """made: when the last run ended, RFC 3339; files, repos: what it holds since then, spaces by repo"""
-
-    format: int
-    made: str
-    shardd: str
-    source: str
-    files: list[str] = []
-    repos: dict[str, list[str]] = {}
+_ATTEMPTS = 100  # fetches that may fail until what cannot be copied is not told from the rest any more
+_SAID = 20  # problems that are said
 
 
 @dataclass(slots=True)
 class Saved:
-    """What a run did. spaces: of each repo; moved: refs that had changed"""
+    """What a run did. spaces: how many there are; moved: refs that had changed"""
 
-    repos: dict[str, list[str]] = field(default_factory=dict)
+    repos: int = 0
+    spaces: int = 0
     moved: int = 0
+    problems: list[SharddError] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Brought:
-    """What came back. epochs: of each space, from now on, by `repo/space`"""
+class _Part(NamedTuple):
+    """What is copied together or not at all: one ref, or a space's log and journal of one moment. record: its leases"""
 
-    made: str
-    epochs: dict[str, int] = field(default_factory=dict)
+    refs: dict[str, str]
+    record: Record | None = None
 
 
 def backup(authorities: Authorities, dest: Path) -> Saved:
-    """Bring the backup at `dest`, which may be new, up to date. Corrupt if the server has lost what it holds."""
-    server = authorities.server
-    _check_dest(server, dest)
-    saved = Saved()
-    with writing(dest), _alone(dest):
-        _copy_files(server.root, dest / "files", still=server.access.still())
-        (dest / "repos").mkdir(mode=0o700, exist_ok=True)
-        for half_made in (dest / "repos").glob(".new-*"):
-            shutil.rmtree(half_made, ignore_errors=True)
-        for repo in server.repo_names():
-            _save_repo(authorities, repo, dest / "repos" / f"{repo}.git", saved)
-        made = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        files = [name for name in _FILES if (dest / "files" / name).exists()]
-        marker = Marker(_FORMAT, made, VERSION, str(server.root), files, saved.repos)
-        write_atomic(dest / _MARKER, msgspec.json.encode(marker) + b"\n")
-    return saved
+    """Bring the backup at `dest`, which may be new, up to date. Corrupt if the server has lost what it holds.
+
+    Whatever is raised at the end, the rest has been copied.
+    """
+    _check_dest(authorities.server, dest)
+    with writing(dest), _alone(dest) as lock:
+        run = _Run(authorities, dest, lock)
+        run.save()
+    if run.saved.problems:
+        raise _together(run.saved.problems)
+    return run.saved
 
 
-def restore(source: Path, root: Path) -> Brought:
-    """Make a server's directory out of a backup, whole or not at all; Misuse or Rejected if that cannot be."""
-    marker = read_marker(source)
-    _check_whole(source, marker)
-    for killed in [root, *root.parent.glob(f".{root.name}.restoring-*")]:
-        if (killed / RESTORING).exists():
-            _remove_killed(killed)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise Rejected("exists", f"{root} is not empty", "name a new directory")
-    with writing(root.parent):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}.restoring-", dir=root.parent))
-    at = draft
-    try:
-        with writing(root.parent), (draft / RESTORING).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            brought = _bring(source, draft, marker)
-            reached(Point.BEFORE_MOVE)
-            draft.rename(root)
-            at = root
-            sync_directories([root.parent])
-            reached(Point.AFTER_MOVE)
-            _copy_files(source / "files", root)
-            (root / RESTORING).unlink()
-            sync_directories([root])
-    except BaseException:
-        shutil.rmtree(at, ignore_errors=True)
-        raise
-    return brought
+class _Run:
+    """One run; the lock of the backup is held."""
 
+    def __init__(self, authorities: Authorities, dest: Path, lock: int) -> None:
+        self.saved = Saved()
+        self._authorities = authorities
+        self._server = server = authorities.server
+        self._dest = dest
+        self._lock = lock
+        self._before = read_marker(dest) if (dest / MARKER).exists() else None
+        before = self._before or Marker("", str(server.root), {}, {})
+        self._files = dict(before.files)
+        self._repos = dict(before.repos)
+        self._changing = list(before.changing)
 
-def _remove_killed(folder: Path) -> None:
-    """Remove what a restore that was killed has left; Unavailable while it runs."""
-    with writing(folder), (folder / RESTORING).open("a") as lock:
+    def save(self) -> None:
+        problems = self.saved.problems
+        for left in self._dest.glob(f".{MARKER}.*"):
+            left.unlink()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(f"another restore into {folder} is running", "wait for its end") from None
-        shutil.rmtree(folder)
+            self._save_files()
+        except SharddError as error:
+            problems.append(error)
+        copies = self._dest / "repos"
+        copies.mkdir(mode=0o700, exist_ok=True)
+        clear(copies)
+        left_out: dict[str, str] = {}
+        there = {name for path in copies.glob("*.git") if is_id(name := path.name.removesuffix(".git"))}
+        on_server = self._server.repo_names()
+        for repo in sorted({*there, *on_server}):
+            try:
+                if repo not in on_server:
+                    raise self._gone(repo)
+                with writing(copies / f"{repo}.git"):
+                    self._save_repo(repo)
+            except SharddError as error:
+                problems.append(error)
+                if repo not in self._repos:
+                    left_out[repo] = error.message
+        for repo in self._repos.keys() - there - set(on_server):
+            del self._repos[repo]  # gone from the server, and moved away by hand here: see _gone
+        self._mark(datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), left_out)
 
+    def _gone(self, repo: str) -> Corrupt:
+        return Corrupt(
+            f"the whole repo {repo} is in the backup and no longer on the server",
+            f"restore it; or, if it is not missed, move {self._dest / place_of(repo)} away",
+        )
 
-def _check_whole(source: Path, marker: Marker) -> None:
-    """Corrupt, naming what is missing, unless all is there that the last run has left."""
-    wanted = [source / "files" / name for name in marker.files or ["access.toml"]]
-    wanted += [source / "repos", *(source / "repos" / f"{repo}.git" for repo in marker.repos)]
-    lacking = [path for path in wanted if not path.exists() or (path.name == "host_keys" and not any(path.iterdir()))]
-    if lacking:
-        raise _incomplete(", ".join(str(path.relative_to(source)) for path in lacking), source)
-    for repo, spaces in marker.repos.items():
-        with Repository(source / "repos" / f"{repo}.git") as copy:
-            gone = sorted(set(spaces) - set(copy.spaces()))
-        if gone:
-            raise _incomplete(f"{repo}/{gone[0]}", source)
+    def _mark(self, made: str, left_out: dict[str, str]) -> None:
+        marker = Marker(made, str(self._server.root), self._files, self._repos, self._changing, left_out)
+        write_marker(self._dest, marker)
 
+    def _begin(self, place: str) -> None:
+        """From here on what is at the place, if the backup has it, may be as before or as it is to be."""
+        if self._before is not None and place not in self._changing:
+            self._changing.append(place)
+            self._mark(self._before.made, self._before.left_out)
 
-def _incomplete(what: str, source: Path) -> Corrupt:
-    return Corrupt(f"the backup {source} is not whole: {what} is missing", "bring it back, or restore another backup")
+    def _done(self, place: str) -> None:
+        if place in self._changing:
+            self._changing.remove(place)
 
+    def _save_files(self) -> None:
+        """Make the backup's access files and keys those of the server."""
+        folder = self._dest / FILES
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for left in (*folder.glob(".*"), *folder.glob("*/.*")):
+            left.unlink()  # half written when a run was killed
+        with self._server.access.still():
+            wanted = files_in(self._server.root)
+        here = files_in(folder)
+        if here != wanted:
+            self._begin(FILES)
+            write_files({name: file for name, file in wanted.items() if here.get(name) != file}, folder)
+            for name in here.keys() - wanted.keys():
+                (folder / name).unlink()
+        self._files = {name: digest(data) for name, (data, _) in wanted.items()}
+        self._done(FILES)
 
-def read_marker(source: Path) -> Marker:
-    """What a folder says about the backup that it is; Misuse if it is none."""
-    try:
-        marker = msgspec.json.decode((source / _MARKER).read_bytes(), type=Marker)
-    except FileNotFoundError:
-        raise Misuse(
-            f"{source} is not a backup: it has no {_MARKER}", "name a folder that `shardd backup` made"
-        ) from None
-    except (OSError, msgspec.DecodeError) as error:
-        raise Corrupt(f"{source / _MARKER} does not read: {error}") from None
-    if marker.format != _FORMAT:
-        raise Misuse(f"{source} is a backup of format {marker.format}", "use the version of shardd that made it")
-    return marker
+    def _save_repo(self, repo: str) -> None:
+        """Bring one repo up to date."""
+        place = place_of(repo)
+        path = self._dest / place
+        known = self._repos.get(repo)
+        if known is not None and path.exists():
+            self._check(path, known, whole=place not in self._changing)
+        with (
+            self._authorities.repo(repo, FileAccess) as authority,
+            Mirror(path, lock=self._lock) as mirror,
+        ):
+            origin = authority.ledger.repository
+            there = mirror.refs()
+            spaces, unread = self._spaces(authority, repo, there)
+            plain = self._plain_refs(origin, repo, there, unread)
+            refs = {ref: oid for ref, oid in there.items() if _only_grows(ref) or ref in unread}
+            records = []
+            for part in self._fetched(mirror, origin, repo, [*spaces, *plain]):
+                refs.update(part.refs)
+                if part.record is not None:
+                    records.append(part.record)
+            for ref in {ref for part in plain for ref in part.refs} & there.keys():
+                refs.setdefault(ref, there[ref])  # it could not be fetched
+            head, patterns = origin.read_ref("HEAD"), origin.git.values(PLAIN_REFS)
+            store = LeaseStore(mirror.repository.state)
+            news = [record for record in records if not _same(store, record)]
+            if news or refs != there or (head, patterns) != (mirror.repository.read_ref("HEAD"), mirror.plain_refs()):
+                self._begin(place)
+                if refs != there:
+                    mirror.set_refs(refs)
+                if head is not None:
+                    mirror.point_head(head)
+                mirror.set_plain_refs(patterns)
+                for record in news:
+                    store.save(record, read(SystemTime(), authority.ledger.leases.mark(record.tenancy.space)))
+            self._repos[repo] = saved_repo(mirror.repository, refs)
+        self._done(place)
+        self.saved.repos += 1
+        self.saved.spaces += len(records)
+        self.saved.moved += sum(there.get(ref) != refs.get(ref) for ref in {*there, *refs})
+
+    def _check(self, path: Path, known: SavedRepo, *, whole: bool) -> None:
+        lost = list(lacking_in_repo(path, known, whole=whole))
+        if lost:
+            raise Corrupt(
+                f"the backup of {path.name} is damaged: {'; '.join(lost[:_SAID])}",
+                f"move {path} away, and run `shardd backup {self._dest}` again: it is copied anew",
+            )
+
+    def _spaces(
+        self, authority: EmbeddedAuthority, repo: str, there: Mapping[str, str]
+    ) -> tuple[list[_Part], set[str]]:
+        """The spaces that can be read, and the refs of those that cannot."""
+        found: list[_Part] = []
+        unread: set[str] = set()
+        spaces = authority.ledger.repository.spaces()
+        for space in spaces:
+            try:
+                with authority.hold([space]):
+                    ledger = authority.ledger
+                    part = _Part(ledger.refs(space), ledger.leases.load(space) or Record(Tenancy(space)))
+                if lease_ref(space) in there and lease_ref(space) not in part.refs:
+                    raise _shrunk(repo, f"{lease_ref(space)} is in the backup and no longer on the server")
+                for ref, oid in part.refs.items():
+                    if not is_oid(oid):
+                        raise _not_copied(ref, repo, "it is a symbolic ref")
+                found.append(part)
+            except SharddError as error:
+                unread |= {space_ref(space), lease_ref(space)}
+                self.saved.problems.append(error)
+        for ref in there:
+            if isinstance(of := classify(ref), SpaceRef) and of.space not in spaces:
+                unread |= {ref, lease_ref(of.space)}
+                self.saved.problems.append(_shrunk(repo, f"{ref} is in the backup and no longer on the server"))
+        return found, unread
+
+    def _plain_refs(self, origin: Repository, repo: str, there: Mapping[str, str], unread: set[str]) -> list[_Part]:
+        """The refs beside the spaces. unread: those told of already; what else cannot be read is added."""
+        listed = origin.refs_below("refs/")
+        for path in (origin.path / "refs").rglob("*"):
+            ref = str(path.relative_to(origin.path))
+            if ref in listed or ref in unread or ref.endswith(".lock") or path.is_dir():
+                continue
+            try:
+                oid = origin.read_ref(ref)
+                why = "it is a symbolic ref to nothing" if oid and not is_oid(oid) else _empty(path)
+            except SharddError as error:
+                why = error.message
+            if why:
+                unread.add(ref)
+                self.saved.problems.append(_not_copied(ref, repo, why))
+        # A space that began meanwhile comes along the next time, journal and log of one moment.
+        return [_Part({ref: oid}) for ref, oid in listed.items() if not _only_grows(ref) and ref not in unread]
+
+    def _fetched(self, mirror: Mirror, origin: Repository, repo: str, parts: Sequence[_Part]) -> Iterator[_Part]:
+        """Those of the parts whose objects are in the mirror now, and that go on from where it stands."""
+        there = mirror.refs()
+        known = set(there.values())
+        attempts = _ATTEMPTS
+
+        def bring(parts: Sequence[_Part]) -> Iterator[_Part]:
+            nonlocal attempts
+            try:
+                mirror.fetch(origin.path, {oid for part in parts for oid in part.refs.values()} - known)
+            except Unavailable as error:
+                attempts -= 1
+                if os.strerror(errno.ENOSPC) in error.message:
+                    raise
+                if len(parts) > 1 and attempts > 0:
+                    half = len(parts) // 2
+                    yield from bring(parts[:half])
+                    yield from bring(parts[half:])
+                    return
+                for part in parts:
+                    self.saved.problems.append(_not_copied(next(iter(part.refs)), repo, error.message))
+                return
+            yield from parts
+
+        for part in bring(parts):
+            try:
+                for ref, oid in part.refs.items():
+                    if _only_grows(ref) and ref in there and not mirror.goes_on(there[ref], oid):
+                        raise _shrunk(repo, f"{ref} has gone back, or another way")
+            except SharddError as error:
+                self.saved.problems.append(error)
+            else:
+                yield part
 
 
 def _check_dest(server: ServerDir, dest: Path) -> None:
@@ -181,75 +307,39 @@ def _check_dest(server: ServerDir, dest: Path) -> None:
         raise Misuse(f"{dest} lies in the directory that is backed up", "name a folder elsewhere, best on another disk")
     if dest.exists() and not dest.is_dir():
         raise Misuse(f"{dest} is no folder")
-    if dest.is_dir() and any(dest.iterdir()) and not (dest / _MARKER).exists() and not (dest / ".lock").exists():
+    if dest.is_dir() and any(dest.iterdir()) and not (dest / MARKER).exists() and not (dest / ".lock").exists():
         raise Rejected("exists", f"{dest} is neither empty nor a backup", "name a new folder")
 
 
 @contextmanager
-def _alone(dest: Path) -> Iterator[None]:
+def _alone(dest: Path) -> Iterator[int]:
+    """The descriptor of the backup's own lock. Git children inherit it: a killed run's keep it until they are gone."""
     dest.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (dest / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(f"another backup into {dest} is running", "wait for its end") from None
-        yield
-
-
-def _save_repo(authorities: Authorities, repo: str, mirror: Path, saved: Saved) -> None:
-    create_bare(mirror, hooks="refused", limits=Limits())
-    (mirror / "config.lock").unlink(missing_ok=True)  # of a git that was killed: nobody else configures the copy
-    with (
-        authorities.repo(repo, FileAccess) as authority,
-        Repository(mirror) as copy,
-        locked(copy.locks, [_LOCK]) as locks,
-    ):
-        move_record.settle(copy, locks)
-        origin = authority.ledger.repository
-        wanted: dict[str, str] = {}
-        records: list[Record] = []
-        spaces = origin.spaces()
-        for space in spaces:
-            with authority.hold([space]):
-                wanted.update(authority.ledger.refs(space))
-                records.append(authority.ledger.leases.load(space) or Record(Tenancy(space)))
-        for ref, oid in origin.refs_below("refs/").items():
-            # A space that began meanwhile comes along the next time, journal and log of one moment.
-            if not _only_grows(ref) or copy.read_ref(ref) is not None:
-                wanted.setdefault(ref, oid)
-        saved.moved += _fetch(repo, origin, copy, wanted, locks)
-        head = origin.read_ref("HEAD")
-        if head is not None and head != copy.read_ref("HEAD") and head.startswith("ref: "):
-            copy.point_head(head.removeprefix("ref: "))
-        _copy_plain_refs(origin, copy)
-        _save_leases(copy, records)
-    saved.repos[repo] = spaces
-
-
-def _fetch(repo: str, origin: Repository, copy: Repository, wanted: dict[str, str], locks: Sequence[Lock]) -> int:
-    """Make the copy's refs those wanted, in one step; how many that changes."""
-    there = copy.refs_below("refs/")
-    gone = {ref: oid for ref, oid in there.items() if ref not in wanted}
-    lost = sorted(filter(_only_grows, gone))
-    if lost:
-        raise _shrunk(repo, f"{lost[0]} is in the backup and no longer on the server")
-    changed = [Change(ref, there.get(ref), oid) for ref, oid in wanted.items() if there.get(ref) != oid]
-    # A journal that is ahead of its log names a head that is on its way; a log ahead of its journal, no epoch at all.
-    changed.sort(key=lambda move: not move.ref.startswith(LEASES))
-    if changed:
-        copy.git.fetch(origin.path, {move.new: None for move in changed if move.new is not None})
-    for move in changed:
-        if _only_grows(move.ref) and move.old and move.new and not copy.git.is_ancestor(move.old, move.new):
-            raise _shrunk(repo, f"{move.ref} is at {move.new[:12]}, which does not contain {move.old[:12]}")
-    for moves in ([Change(ref, oid, None) for ref, oid in gone.items()], changed):
-        if moves:  # what goes, goes first: its name may be in the way of another
-            with move_record.noted(locks, moves, whole=True):
-                copy.move_refs(moves, locks=locks)
-    return len(changed) + len(gone)
+        if not flock(lock.fileno(), time.monotonic() + PATIENCE):
+            raise Unavailable(f"another backup into {dest} is running", "wait for its end")
+        yield lock.fileno()
 
 
 def _only_grows(ref: str) -> bool:
-    return family_of(classify(ref)).grows
+    return isinstance(classify(ref), SpaceRef | LeaseRef)
+
+
+def _empty(path: Path) -> str:
+    """What is wrong with the file of a ref that has gone meanwhile, come meanwhile, or never been written."""
+    try:
+        return "" if path.read_bytes().strip() else "it is empty"
+    except OSError:
+        return ""
+
+
+def _same(store: LeaseStore, record: Record) -> bool:
+    """Whether the backup has just that, in a file of its own: the first shardd kept all spaces in one."""
+    space = record.tenancy.space
+    try:
+        return store.path(space).exists() and store.load(space) == record
+    except Corrupt:
+        return False  # written by a run that was cut off before the backup knew of the space
 
 
 def _shrunk(repo: str, what: str) -> Corrupt:
@@ -259,67 +349,17 @@ def _shrunk(repo: str, what: str) -> Corrupt:
     )
 
 
-def _save_leases(copy: Repository, records: list[Record]) -> None:
-    store = LeaseStore(copy.state)
-    for record in records:
-        if store.load(record.tenancy.space) != record:
-            store.save(record, read(SystemTime(), store.mark(record.tenancy.space)))
+def _not_copied(ref: str, repo: str, why: str) -> Corrupt:
+    return Corrupt(f"{ref} in the repo {repo} cannot be copied: {why}", "run `shardd doctor`; remove it, or restore it")
 
 
-def _copy_plain_refs(origin: Repository, copy: Repository) -> None:
-    """The setting by which a repo leaves refs to git; the others are the same in every repo."""
-    wanted, there = (each.git.values(PLAIN_REFS) for each in (origin, copy))
-    if wanted != there:
-        if there:
-            copy.git.run("config", "--unset-all", PLAIN_REFS)
-        for value in wanted:
-            copy.git.run("config", "--add", PLAIN_REFS, value)
-
-
-def _bring(source: Path, draft: Path, marker: Marker) -> Brought:
-    """The repos. Nobody reads access files in the draft, and nobody's secrets are there."""
-    authorities = Authorities.open(ServerDir.create(draft, restoring=True))
-    brought = Brought(marker.made)
-    floor = SystemTime().wall() - _EPOCH_ZERO
-    for mirror in sorted((source / "repos").glob("*.git")):
-        repo = mirror.name.removesuffix(".git")
-        authorities.create(repo)
-        with authorities.repo(repo, FileAccess) as authority, Repository(mirror) as copy:
-            origin = authority.ledger.repository
-            refs = copy.refs_below("refs/")
-            refs.update({move.ref: move.new for move in move_record.unfinished(copy, _LOCK) if move.new is not None})
-            if refs:
-                origin.git.fetch(mirror, (f"{oid}:{ref}" for ref, oid in refs.items()))
-            _copy_plain_refs(copy, origin)
-            head = copy.read_ref("HEAD")
-            if head is not None and head.startswith("ref: "):
-                origin.point_head(head.removeprefix("ref: "))
-            LeaseStore(copy.state).copy_to(LeaseStore(origin.state))
-            for space in origin.spaces():
-                brought.epochs[f"{repo}/{space}"] = authority.change(space, Restored(floor)).epoch
-    return brought
-
-
-def _copy_files(source: Path, dest: Path, *, still: AbstractContextManager[None] | None = None) -> None:
-    """Make the access files and keys below `dest` those below `source`; each is replaced whole.
-
-    still: keeps others from editing them
-    """
-    dest.mkdir(mode=0o700, exist_ok=True)
-    with still or nullcontext():
-        wanted: dict[str, tuple[bytes, int]] = {}
-        for name in _FILES:
-            path = source / name
-            for each in sorted(path.iterdir()) if path.is_dir() else [path]:
-                if each.is_file() and not each.name.startswith("."):
-                    wanted[str(each.relative_to(source))] = each.read_bytes(), each.stat().st_mode & 0o777
-    for name, (data, mode) in wanted.items():
-        path = dest / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not path.is_file() or path.read_bytes() != data or path.stat().st_mode & 0o777 != mode:
-            write_atomic(path, data, mode=mode)
-    for name in _FILES:
-        path = dest / name
-        for each in path.iterdir() if path.is_dir() else [path]:
-            if each.is_file() and str(each.relative_to(dest)) not in wanted:
-                each.unlink()
+def _together(problems: Iterable[SharddError]) -> SharddError:
+    """One error that says them all."""
+    first, *more = sorted(problems, key=lambda error: not isinstance(error, Corrupt))
+    if not more:
+        return first
+    said = list(dict.fromkeys(str(each) for each in (first, *more)))
+    if len(said) > _SAID:
+        said[_SAID:] = [f"and {len(said) - _SAID} more"]
+    kind = Corrupt if isinstance(first, Corrupt) else Unavailable
+    return kind(f"all but this is backed up: {'; '.join(said)}", "see what is said of each")

@@ -8,20 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from shardd.authority.authorities import Authorities
 from shardd.core.journal import decode_entry
-from shardd.core.refs import Change
-from shardd.files.crash_points import Point
 from shardd.files.server_dir import ServerDir
-from shardd.files.space_locks import Lock
 from shardd.git.repository import Repository
-from shardd.upkeep import backup as module
-from shardd.upkeep.backup import backup, restore
+from shardd.upkeep.backup import backup
+from shardd.upkeep.restore import restore
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, Server, run, surroundings, wait_until
 
 
@@ -99,7 +95,7 @@ def test_what_is_restored_knows_no_lease_from_before(
     grow(alice, 1, 2)
     carol.ssh(f"space create {garden.repo}/closed")
     carol.ssh(f"space freeze {garden.repo}/closed 'for good'")
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     grow(alice, 3)  # after the backup: lost
     tip = garden.git("rev-parse", f"{garden.ref}~1")
 
@@ -139,18 +135,12 @@ def test_restoring_twice_never_gives_an_epoch_out_again(
     garden: Garden, alice: Actor, dest: Path, tmp_path: Path
 ) -> None:
     alice.acquire(garden)
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
 
-    def epoch(root: Path, source: Path) -> int:
-        found = json.loads(shardd(tmp_path, "restore", str(source), str(root), "--json").must().stdout)
-        return int(found["epochs"][str(garden)])
-
-    first = epoch(tmp_path / "one", dest)
+    first = restore(dest, tmp_path / "one").epochs[str(garden)]
     again = tmp_path / "again"
-    run(
-        [*SHARDD, "backup", str(again), "--dir", str(tmp_path / "one")], cwd=tmp_path, env=surroundings(tmp_path)
-    ).must()
-    second = epoch(tmp_path / "two", again)
+    backup(Authorities.open(ServerDir(tmp_path / "one")), again)
+    second = restore(again, tmp_path / "two").epochs[str(garden)]
     assert second > first
     # Even where the clock stands before the epochs that are known.
     with Repository(tmp_path / "two" / "repos" / f"{garden.repo}.git") as repository:
@@ -178,7 +168,7 @@ def test_a_backup_stays_consistent_while_pushes_and_lease_calls_go_on(
         for _ in range(3):
             before = len(pushed)
             wait_until(lambda before=before: len(pushed) > before, "a push")  # type: ignore[misc]
-            garden.server.host("backup", str(dest)).must()
+            backup(Authorities.open(ServerDir(garden.server.root)), dest)
             proof = run(
                 [*SHARDD, "verify", "--repo", str(mirror(dest, garden))], cwd=tmp_path, env=surroundings(tmp_path)
             )
@@ -196,7 +186,7 @@ def test_a_server_that_lost_events_does_not_take_them_from_the_backup(garden: Ga
     alice.clone(garden)
     alice.acquire(garden)
     grow(alice, 1, 2, 3)
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     kept = garden.head()
     garden.git("update-ref", garden.ref, f"{garden.ref}~1")
     try:
@@ -208,14 +198,14 @@ def test_a_server_that_lost_events_does_not_take_them_from_the_backup(garden: Ga
         assert git(mirror(dest, garden), "rev-parse", garden.ref).stdout.strip() == kept
     finally:
         garden.git("update-ref", garden.ref, kept)
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
 
 
 def test_access_and_keys_come_along_and_go_again(garden: Garden, carol: Actor, dest: Path, tmp_path: Path) -> None:
     spare = tmp_path / "spare"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(spare)], check=True)
     garden.server.host("key", "add", "dave", f"{spare}.pub").must()
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     root = garden.server.root
     assert (dest.stat().st_mode & 0o777, (dest / "files/keys").stat().st_mode & 0o777) == (0o700, 0o700)
     for name in ("access.toml", "keys/dave.pub", *(f"host_keys/{p.name}" for p in (root / "host_keys").iterdir())):
@@ -224,12 +214,12 @@ def test_access_and_keys_come_along_and_go_again(garden: Garden, carol: Actor, d
     fingerprint = garden.server.host("key", "list", "dave", "--json").must().stdout
     [found] = json.loads(fingerprint)
     garden.server.host("key", "remove", "dave", found["fingerprint"]).must()
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     assert not (dest / "files/keys/dave.pub").exists()
 
 
 def test_nothing_half_made_is_left_behind(garden: Garden, dest: Path, tmp_path: Path) -> None:
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     there = set(tmp_path.iterdir())
     assert shardd(tmp_path, "restore", str(garden.server.root), str(tmp_path / "new")).status == 2
     assert shardd(tmp_path, "restore", str(dest), str(dest)).status == 1
@@ -250,162 +240,6 @@ def test_nothing_half_made_is_left_behind(garden: Garden, dest: Path, tmp_path: 
     assert garden.server.host("backup", str(dest), "--as", "carol").status == 1
 
 
-@pytest.mark.parametrize("point", ["after-lock:1", "before-move:1", "after-move:1"])
-def test_a_backup_killed_anywhere_restores_and_goes_on(
-    garden: Garden, alice: Actor, dest: Path, tmp_path: Path, point: str
-) -> None:
-    alice.clone(garden)
-    grow_once(alice, 1)
-    garden.server.host("backup", str(dest)).must()
-    grow_once(alice, 2)
-    words = [*SHARDD, "backup", str(dest), "--dir", str(garden.server.root)]
-    killed = run(words, cwd=tmp_path, env=surroundings(tmp_path) | {"SHARDD_KILL_AT": point})
-    assert killed.status == -signal.SIGKILL
-    shardd(tmp_path, "restore", str(dest), str(tmp_path / "back")).must()
-    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
-    garden.server.host("backup", str(dest)).must()
-    assert git(mirror(dest, garden), "rev-parse", garden.ref).stdout.strip() == garden.head()
-    shardd(tmp_path, "verify", "--repo", str(mirror(dest, garden))).must()
-
-
-def test_a_backup_killed_between_journal_and_log_is_read_as_if_it_had_ended(
-    garden: Garden, alice: Actor, dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Git moves one ref after the other, and may be killed with its parent in between."""
-    authorities = Authorities.open(ServerDir(garden.server.root))
-    alice.clone(garden)
-    grow_once(alice, 1)
-    backup(authorities, dest)
-    grow_once(alice, 2)
-
-    class Killed(BaseException):
-        pass
-
-    move = Repository.move_refs
-
-    def killed(copy: Repository, moves: Sequence[Change], *, locks: Sequence[Lock]) -> None:
-        assert [each.ref.startswith("refs/leases/") for each in moves] == [True, False], "the journal goes first"
-        move(copy, moves[:1], locks=locks)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Repository, "move_refs", killed)
-        with pytest.raises(Killed):
-            backup(authorities, dest)
-    restore(dest, tmp_path / "back")
-    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
-    back = git(tmp_path / "back" / "repos" / f"{garden.repo}.git", "rev-parse", garden.ref).stdout.strip()
-    assert back == garden.head()
-    backup(authorities, dest)
-    shardd(tmp_path, "verify", "--repo", str(mirror(dest, garden))).must()
-
-
-def test_locks_of_killed_gits_do_not_stop_a_backup(garden: Garden, alice: Actor, dest: Path) -> None:
-    alice.clone(garden)
-    grow_once(alice, 1)
-    garden.server.host("backup", str(dest)).must()
-    grow_once(alice, 2)
-    copy = mirror(dest, garden)
-    (copy / "config.lock").touch()
-    for name in (f"{garden.ref}.lock", "refs/leases/whynot.lock", "HEAD.lock"):
-        (copy / name).touch()
-        (copy / name).chmod(0o444)  # as our own git makes them
-    (dest / "repos" / ".new-x").mkdir()
-    garden.git("config", "--add", "shardd.plainRefs", "refs/heads/plain/*")
-    garden.server.host("backup", str(dest)).must()
-    assert git(copy, "rev-parse", garden.ref).stdout.strip() == garden.head()
-    assert not (copy / "config.lock").exists()
-    assert not (dest / "repos" / ".new-x").exists()
-
-
-ODD = ["Foo", "x\u2028y", "caf\udce9", "a'b", "-dash", "UPPER/lower"]
-
-
-def test_no_name_of_a_ref_stops_a_backup_or_the_doctor(
-    garden: Garden, alice: Actor, dest: Path, tmp_path: Path
-) -> None:
-    alice.clone(garden)
-    grow_once(alice, 1)
-    made = [f"create {folder}{name}" for name in ODD for folder in ("refs/heads/spaces/", "refs/heads/plain/")]
-    moves = "".join(f"{each}\0{garden.head()}\0" for each in made).encode("utf-8", "surrogateescape")
-    subprocess.run(["git", "update-ref", "--stdin", "-z"], cwd=garden.path, input=moves, check=True)
-    garden.server.host("backup", str(dest)).must()
-    garden.server.host("backup", str(dest)).must()
-    there, copied = (
-        subprocess.run(["git", "for-each-ref"], cwd=where, capture_output=True, check=True).stdout
-        for where in (garden.path, mirror(dest, garden))
-    )
-    assert there == copied
-    assert there.count(b"\n") > 2 * len(ODD)
-    told = garden.server.host("doctor")
-    assert "Traceback" not in told.stderr
-    assert "internal" not in told.stderr
-    shardd(tmp_path, "restore", str(dest), str(tmp_path / "back")).must()
-    shardd(tmp_path, "--dir", str(tmp_path / "back"), "verify").must()
-
-
-def test_a_backup_that_is_not_whole_is_not_restored(garden: Garden, dest: Path, tmp_path: Path) -> None:
-    garden.server.host("backup", str(dest)).must()
-    copy = f"repos/{garden.repo}.git"
-    for number, gone in enumerate(["files", "files/access.toml", "files/host_keys", "repos", copy]):
-        torn = tmp_path / f"torn-{number}"
-        shutil.copytree(dest, torn)
-        path = torn / gone
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-        there = set(tmp_path.iterdir())
-        said = shardd(tmp_path, "restore", str(torn), str(tmp_path / "back"))
-        assert (said.status, f"{gone}" in said.stderr, "is missing" in said.stderr) == (4, True, True), said
-        assert set(tmp_path.iterdir()) == there
-    git(mirror(dest, garden), "update-ref", "-d", garden.ref).must()
-    said = shardd(tmp_path, "restore", str(dest), str(tmp_path / "back"))
-    assert (said.status, f"{garden.repo}/whynot is missing" in said.stderr) == (4, True), said
-
-
-def test_a_killed_restore_leaves_no_keys_and_is_begun_anew(
-    dest: Path, garden: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backup(Authorities.open(ServerDir(garden.server.root)), dest)
-    root = tmp_path / "back"
-    steps: list[Point] = []
-    monkeypatch.setattr(module, "reached", steps.append)
-    restore(dest, tmp_path / "other")
-    assert steps == [Point.BEFORE_MOVE, Point.AFTER_MOVE]
-    passes = moves_before_the_folder(dest, tmp_path)
-    for point, place in (("before-move", ".back.restoring-*"), ("after-move", "back")):
-        words = [*SHARDD, "restore", str(dest), str(root)]
-        env = surroundings(tmp_path) | {"SHARDD_KILL_AT": f"{point}:{passes + 1}"}
-        assert run(words, cwd=tmp_path, env=env).status == -signal.SIGKILL
-        (left,) = tmp_path.glob(place)
-        assert not list((left / "host_keys").iterdir()), "no secret of anybody's"
-        if left == root:
-            assert shardd(tmp_path, "--dir", str(root), "doctor").status == 2
-    shardd(tmp_path, "restore", str(dest), str(root)).must()
-    assert not list(tmp_path.glob(".back.restoring-*"))
-    assert list((root / "host_keys").iterdir())
-    shardd(tmp_path, "--dir", str(root), "verify").must()
-
-
-def moves_before_the_folder(dest: Path, folder: Path) -> int:
-    """How many moves of refs a restore makes before it gives its folder its place."""
-    count = 0
-    while True:
-        root = folder / f"tried-{count}"
-        words = [*SHARDD, "restore", str(dest), str(root)]
-        run(words, cwd=folder, env=surroundings(folder) | {"SHARDD_KILL_AT": f"after-move:{count + 1}"})
-        for left in folder.glob(f".{root.name}.restoring-*"):
-            shutil.rmtree(left)
-        if root.exists():
-            shutil.rmtree(root)
-            return count
-        count += 1
-
-
-def grow_once(who: Actor, number: int) -> None:
-    """An event under a tenure of its own: journal and log move together."""
-    who.event(f"note: {number}", {"n": number})
-    who.push("-o", "lease=acquire")
-
-
 def test_a_killed_backup_is_taken_up_again(garden: Garden, alice: Actor, dest: Path) -> None:
     alice.clone(garden)
     alice.acquire(garden)
@@ -416,6 +250,6 @@ def test_a_killed_backup_is_taken_up_again(garden: Garden, alice: Actor, dest: P
     wait_until(lambda: (dest / "repos").exists(), "the backup began")
     child.send_signal(signal.SIGKILL)
     child.wait()
-    garden.server.host("backup", str(dest)).must()
+    backup(Authorities.open(ServerDir(garden.server.root)), dest)
     assert git(mirror(dest, garden), "rev-parse", garden.ref).stdout.strip() == garden.head()
     assert git(mirror(dest, garden), "fsck", "--strict", "--no-dangling").ok

@@ -10,7 +10,7 @@ from pathlib import Path
 from shardd.logs.decision_log import new_id
 from shardd.logs.git_log import GitLog
 from tests.attack.actors.life import a_draft
-from tests.attack.history import told, tried
+from tests.attack.history import How, told, tried
 from tests.attack.nemeses.trouble import Trouble
 from tests.attack.processes import Process, holders, running
 from tests.attack.stage import PEOPLE, REPO, SPACES, space_of
@@ -85,7 +85,10 @@ def _append(trouble: Trouble, space: str) -> None:
     who = trouble.chance.choice(PEOPLE)
     call = trouble.history.call("lease", "operator", "host", verb="grant to go on", space=space, words=[who])
     granted = trouble.stage.host("lease", "grant", space, who, "--force", "--ttl", "60")
-    call.done("ok" if granted.ok else "failed" if granted.status == 3 else "refused", said=granted.stderr[-500:])
+    how: How = "ok" if granted.ok else "failed" if granted.status == 3 else "refused"
+    if how == "failed" and "another git holds" in granted.stderr:
+        how = "unknown"  # one that cleans up, slowed by another trouble, and not who is stopped
+    call.done(how, said=granted.stderr[-500:])
     id = new_id()
     log = GitLog(trouble.stage.garden, principal=who)
     call = trouble.history.call("append", who, "beside a stopped one", events={space: [(id, None, None)]})
