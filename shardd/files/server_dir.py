@@ -4,6 +4,7 @@ config.toml    settings, all optional        access.toml, keys/    who may do wh
 host_keys/     the server's identity         hooks/VERSION/        installed hooks
 user_ca_keys, revoked_keys                   site-hooks/           the site's own, run after ours
 repos/         REPO.git, each with its authority in REPO.git/shardd/
+audit/         who asked for what, and what came of it
 """
 
 from __future__ import annotations
