@@ -77,6 +77,8 @@ def speaking(
         as_json = parsed.json
         describe(work, parsed)
         answer = yield from run(parsed.command)
+        if isinstance(answer.values, list):
+            work.done()  # whether or not anybody hears of it; what is told as it comes, is still at it
         if as_json:
             for value in answer.values():
                 _out(voice, encoded(value), answer)
@@ -100,6 +102,9 @@ def speaking(
         log.exception("the command %s failed", list(words)[:2])
         voice.err(f"shardd: internal error: {type(error).__name__}: {printable(str(error))}")
         return INTERNAL
+    except BaseException:
+        work.ended_as(GONE)
+        raise
     return OK
 
 

@@ -5,6 +5,7 @@ host_keys/     the server's identity         hooks/VERSION/        installed hoo
 user_ca_keys, revoked_keys                   site-hooks/           the site's own, run after ours
 repos/         REPO.git, each with its authority in REPO.git/shardd/
 cache/         REPO/, what was derived from it: snapshots of folds, views of one space; may be deleted
+audit/         who asked for what, and what came of it
 """
 
 from __future__ import annotations

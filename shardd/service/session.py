@@ -151,6 +151,9 @@ class Session:
                     status = await self._answer(voice)
             except Unavailable as error:
                 status = await self._refused(error, voice)
+            except asyncio.CancelledError:
+                self._work.ended_as(GONE)
+                raise
             finally:
                 await self._service.recorder.told(self._work)
             self._process.exit(status)

@@ -1,0 +1,96 @@
+"""What a command comes to, and what is noted of it: where nobody hears the answer, or it is cut off."""
+
+from __future__ import annotations
+
+import io
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shardd.authority.authorities import create_repo
+from shardd.commands.all_commands import run_on, server_grammar
+from shardd.commands.caller import Context
+from shardd.commands.run_command import speak
+from shardd.core.outcome import Kind, Outcome
+from shardd.core.roles import ALL, Grant
+from shardd.files.server_dir import ServerDir
+from shardd.files.work import Work
+
+
+class Deaf:
+    """Nobody is left to hear what is said."""
+
+    def __init__(self, how: type[BaseException]) -> None:
+        self._how = how
+
+    def out(self, line: str) -> None:
+        raise self._how
+
+    def err(self, line: str) -> None:
+        raise self._how
+
+    def flush(self) -> None:
+        pass
+
+    def paged(self, *, long: bool) -> AbstractContextManager[bool]:
+        return nullcontext(False)
+
+
+class Quiet(Deaf):
+    def __init__(self) -> None:
+        super().__init__(AssertionError)
+
+    def out(self, line: str) -> None:
+        pass
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    server = ServerDir.create(tmp_path / "server")
+    server.access.grant(Grant("alice", "admin", ALL))
+    create_repo(server, "garden")
+    context = Context(server, "alice", operator=False, opened=lambda file: io.BytesIO(), work=Work(who="alice"))
+    with context.authority("garden") as authority:
+        authority.create("whynot")
+    return context
+
+
+def ended(context: Context, words: str, how: type[BaseException]) -> Outcome:
+    parser = server_grammar("ssh host")
+    with pytest.raises(how):
+        speak(parser, words.split(), lambda command: run_on(context, command), Deaf(how), work=context.work)
+    return context.work.outcome()
+
+
+@pytest.mark.parametrize("how", (BrokenPipeError, KeyboardInterrupt))
+def test_what_is_done_is_done_though_nobody_hears_of_it(context: Context, how: type[BaseException]) -> None:
+    found = ended(context, "lease acquire garden/whynot", how)
+    assert (found.kind, found.verdict, found.what, found.space) == (Kind.LEASE, "ok", "lease acquire", "whynot")
+
+
+@pytest.mark.parametrize("how", (BrokenPipeError, KeyboardInterrupt))
+def test_what_is_told_as_it_comes_and_cut_off_is_not(context: Context, how: type[BaseException]) -> None:
+    speak(
+        server_grammar("ssh host"),
+        ["append", "garden/whynot", "note", "--take-lease"],
+        lambda command: run_on(context, command),
+        Quiet(),
+    )
+    assert ended(context, "log garden/whynot", how).verdict == "gone"
+
+
+def test_what_was_waited_for_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that shows a second more at each look: one before the lock is taken, and one after it."""
+    context, now = replace(context, work=Work()), iter(range(1000))
+    monkeypatch.setattr("shardd.authority.authority.monotonic", lambda: next(now))
+    speak(
+        server_grammar("ssh host"),
+        ["lease", "acquire", "garden/whynot"],
+        lambda command: run_on(context, command),
+        Quiet(),
+        work=context.work,
+    )
+    found = context.work.outcome()
+    assert (found.verdict, found.waited) == ("ok", 1000)
