@@ -12,14 +12,20 @@ from typing import TypeAlias
 
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
 from shardd.authority.authority import Authority
+from shardd.authority.embedded_ledger import EmbeddedLedger
+from shardd.authority.facts import Pusher, parse_options
 from shardd.authority.lease_clock import TimeSource
-from shardd.authority.ledger import Ledger
+from shardd.authority.ledger import Incoming, Ledger
 from shardd.authority.memory_ledger import MemoryLedger
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.limits import Limits
+from shardd.core.policy import Decision
 from shardd.core.push_facts import Candidate
+from shardd.core.refs import Change
 from shardd.core.roles import Access, Grant, Rights
+from shardd.git.kept_packs import KeptPacks
+from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository, create_bare
 
 PEOPLE = ("alice", "bob", "carol", "dave")
@@ -78,6 +84,24 @@ def commits(
     """Events of `actor` chained onto `head`, as a pusher would bring them."""
     batch = encode_batch(events or drafts(actor, count), head, epoch=epoch)
     return [Candidate(oid, raw) for oid, raw in batch]
+
+
+def bring(authority: Kept, brought: Sequence[Candidate]) -> Incoming:
+    """A push of these commits; in git as it leaves them to proc-receive: there, and no ref names them yet."""
+    ledger = authority.ledger
+    if isinstance(ledger, MemoryLedger):
+        return ledger.incoming(brought)
+    assert isinstance(ledger, EmbeddedLedger)
+    with KeptPacks(ledger.repository.path, ["@pushed"]) as kept:
+        kept.write(each.raw for each in brought)
+    return PushedObjects(ledger.repository)
+
+
+def push(
+    authority: Kept, who: str, moves: Sequence[Change], brought: Sequence[Candidate] = (), *words: str
+) -> Decision:
+    """`git push -o WORD`."""
+    return authority.push(moves, parse_options(words), lambda: Pusher(who), bring(authority, brought))
 
 
 def loosen(path: Path) -> Path:

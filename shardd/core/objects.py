@@ -86,6 +86,12 @@ def parse_commit(raw: bytes) -> Commit:
     )
 
 
+def parents(raw: bytes) -> list[str]:
+    """The parents that a commit names, however odd it is otherwise."""
+    lines = raw.partition(b"\n\n")[0].split(b"\n")
+    return [line[7:].decode("ascii", "replace") for line in lines if line.startswith(b"parent ")]
+
+
 def build_commit(*, tree: str, parent: str | None, author: str, seconds: int, message: str) -> bytes:
     """The bytes of a commit whose author and committer are one and the same, at UTC.
 

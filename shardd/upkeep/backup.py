@@ -45,7 +45,8 @@ from shardd.files.crash_points import Point, reached
 from shardd.files.durable import sync_directories, write_atomic, writing
 from shardd.files.server_dir import RESTORING, ServerDir
 from shardd.files.space_locks import Lock, locked
-from shardd.git.repository import PLAIN_REFS, Repository, create_bare
+from shardd.git.plain_refs import PLAIN_REFS
+from shardd.git.repository import Repository, create_bare
 from shardd.version import VERSION
 
 _FORMAT = 1

@@ -21,17 +21,17 @@ from shardd.authority.receive import Receiver
 from shardd.core.hook_protocol import FLUSH, packet
 from shardd.core.lease import Acquire, Grant, Release, Renew
 from shardd.core.policy import Accept
+from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.errors import SharddError, Unavailable
 from shardd.files.crash_points import Point
 from shardd.files.space_locks import locked
 from shardd.git import program as storage_git
 from shardd.git import ref_locks
-from shardd.git.kept_packs import KeptPacks
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import RIGHTS, commits, drafts, embedded, make_repo
+from tests.authorities import RIGHTS, bring, commits, drafts, embedded, make_repo, push
 from tests.e2e.needs import need
 
 REF = space_ref(SPACE)
@@ -241,20 +241,14 @@ def test_a_lease_that_was_taken_is_not_refused(repo: Path, tmp_path: Path, monke
     assert [entry.tenure.holder for entry in history(repo)] == ["alice", "bob"]
 
 
-def store(path: Path, raws: list[bytes]) -> None:
-    """As git leaves what was pushed: there, and no ref names it yet."""
-    with KeptPacks(path, ["@pushed"]) as kept:
-        kept.write(raws)
-
-
 def push_to_both(authority: EmbeddedAuthority) -> None:
-    with authority.hold([SPACE, OTHER]) as held:
-        moves = []
-        for space in (SPACE, OTHER):
-            events = commits(authority.existing(space), "alice", epoch=1)
-            store(authority.ledger.repository.path, [commit.raw for commit in events])
-            moves.append(Change(space_ref(space), authority.existing(space).oid, events[-1].oid))
-        held.move(moves, Accept(), "alice")
+    moves: list[Change] = []
+    brought: list[Candidate] = []
+    for space in (SPACE, OTHER):
+        head = authority.existing(space)
+        brought += commits(head, "alice")
+        moves.append(Change(space_ref(space), head.oid, brought[-1].oid))
+    assert isinstance(push(authority, "alice", moves, brought), Accept)
 
 
 def test_a_push_to_two_spaces_that_landed_in_part_is_finished(
@@ -351,7 +345,7 @@ def test_a_push_is_told_of_an_earlier_event_only_when_that_is_on_disk(
     with embedded(repo) as authority:
         head = authority.existing(SPACE)
         again = commits(head, "alice", events=events)[0]
-        store(repo, [again.raw])
+        bring(authority, [again])
     said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{head.oid} {again.oid} {REF}"), FLUSH, FLUSH]
     answer = BytesIO()
     with synced(monkeypatch) as paths:
