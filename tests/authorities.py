@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,11 +22,11 @@ from shardd.authority.memory_ledger import MemoryLedger
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.limits import Limits
-from shardd.core.policy import Decision
+from shardd.core.objects import EMPTY_TREE
+from shardd.core.policy import Accept, Decision
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change
 from shardd.core.roles import Access, Grant, Rights
-from shardd.git.kept_packs import KeptPacks
 from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository, create_bare
 
@@ -87,13 +89,20 @@ def commits(
 
 
 def bring(authority: Kept, brought: Sequence[Candidate]) -> Incoming:
-    """A push of these commits; in git as it leaves them to proc-receive: there, and no ref names them yet."""
+    """A push of these commits; in git as it leaves them to proc-receive: loose, and no ref names them yet."""
     ledger = authority.ledger
     if isinstance(ledger, MemoryLedger):
         return ledger.incoming(brought)
     assert isinstance(ledger, EmbeddedLedger)
-    with KeptPacks(ledger.repository.path, ["@pushed"]) as kept:
-        kept.write(each.raw for each in brought)
+    for oid, stored in [
+        (EMPTY_TREE, b"tree 0\0"),
+        *((each.oid, b"commit %d\0" % len(each.raw) + each.raw) for each in brought),
+    ]:
+        loose = ledger.repository.path / "objects" / oid[:2] / oid[2:]
+        loose.parent.mkdir(exist_ok=True)
+        made = loose.with_name(f"tmp_obj_{threading.get_ident()}")
+        made.write_bytes(zlib.compress(stored, 1))
+        made.rename(loose)
     return PushedObjects(ledger.repository)
 
 
@@ -102,6 +111,31 @@ def push(
 ) -> Decision:
     """`git push -o WORD`."""
     return authority.push(moves, parse_options(words), lambda: Pusher(who), bring(authority, brought))
+
+
+def code(decision: Decision) -> str:
+    return "" if isinstance(decision, Accept) else decision.code
+
+
+def together(jobs: list[Callable[[], None]]) -> None:
+    """Run them at once; the first failure of any is ours."""
+    failures: list[BaseException] = []
+    gate = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], None]) -> None:
+        try:
+            gate.wait()
+            job()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def loosen(path: Path) -> Path:
