@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,14 +14,20 @@ from typing import TypeAlias
 
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
 from shardd.authority.authority import Authority
+from shardd.authority.embedded_ledger import EmbeddedLedger
+from shardd.authority.facts import Pusher, parse_options
 from shardd.authority.lease_clock import TimeSource
-from shardd.authority.ledger import Ledger
+from shardd.authority.ledger import Incoming, Ledger
 from shardd.authority.memory_ledger import MemoryLedger
 from shardd.core.append import encode_batch
 from shardd.core.event import Draft, Head
 from shardd.core.limits import Limits
+from shardd.core.objects import EMPTY_TREE
+from shardd.core.policy import Accept, Decision
 from shardd.core.push_facts import Candidate
+from shardd.core.refs import Change
 from shardd.core.roles import Access, Grant, Rights
+from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository, create_bare
 
 PEOPLE = ("alice", "bob", "carol", "dave")
@@ -85,6 +93,56 @@ def commits(
     """Events of `actor` chained onto `head`, as a pusher would bring them."""
     batch = encode_batch(events or drafts(actor, count), head, epoch=epoch)
     return [Candidate(oid, raw) for oid, raw in batch]
+
+
+def bring(authority: Kept, brought: Sequence[Candidate]) -> Incoming:
+    """A push of these commits; in git as it leaves them to proc-receive: loose, and no ref names them yet."""
+    ledger = authority.ledger
+    if isinstance(ledger, MemoryLedger):
+        return ledger.incoming(brought)
+    assert isinstance(ledger, EmbeddedLedger)
+    for oid, stored in [
+        (EMPTY_TREE, b"tree 0\0"),
+        *((each.oid, b"commit %d\0" % len(each.raw) + each.raw) for each in brought),
+    ]:
+        loose = ledger.repository.path / "objects" / oid[:2] / oid[2:]
+        loose.parent.mkdir(exist_ok=True)
+        made = loose.with_name(f"tmp_obj_{threading.get_ident()}")
+        made.write_bytes(zlib.compress(stored, 1))
+        made.rename(loose)
+    return PushedObjects(ledger.repository)
+
+
+def push(
+    authority: Kept, who: str, moves: Sequence[Change], brought: Sequence[Candidate] = (), *words: str
+) -> Decision:
+    """`git push -o WORD`."""
+    return authority.push(moves, parse_options(words), lambda: Pusher(who), bring(authority, brought))
+
+
+def code(decision: Decision) -> str:
+    return "" if isinstance(decision, Accept) else decision.code
+
+
+def together(jobs: list[Callable[[], None]]) -> None:
+    """Run them at once; the first failure of any is ours."""
+    failures: list[BaseException] = []
+    gate = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], None]) -> None:
+        try:
+            gate.wait()
+            job()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def loosen(path: Path) -> Path:

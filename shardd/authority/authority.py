@@ -12,15 +12,15 @@ repo): both are believed in what they forbid, and epochs go on above either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
-from shardd.authority.facts import Options, Pusher, Standing, Terms, append_facts, import_facts
-from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Kept, Ledger, Stage, Transaction
+from shardd.authority.facts import Options, Pusher, Standing, Terms, append_facts, gather, import_facts
+from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Incoming, Kept, Ledger, Stage, Transaction
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Event, Head
@@ -30,9 +30,9 @@ from shardd.core.limits import Limits
 from shardd.core.names import check_space
 from shardd.core.objects import commit_oid
 from shardd.core.permission import check_lease_call
-from shardd.core.policy import Accept, Decision, decide
-from shardd.core.push_facts import Candidate
-from shardd.core.refs import Change, lease_ref
+from shardd.core.policy import Accept, Decision, Reject, decide
+from shardd.core.push_facts import Candidate, PushFacts
+from shardd.core.refs import Change, SpaceRef, classify, lease_ref, lock_of
 from shardd.core.roles import Rights, Role, require
 from shardd.core.tenancy import Ended, Lease, Tenancy, alike
 from shardd.errors import Misuse
@@ -135,6 +135,40 @@ class Authority(Generic[L_co]):
             check_lease_call(self._rights(), self._by, transition, self.label, space)
             return held.change(space, transition)
 
+    def ref(self, name: str) -> str | None:
+        """What a ref names; see Ledger.ref."""
+        return self.ledger.ref(name)
+
+    def takes(self, names: Sequence[str]) -> Collection[str]:
+        """Those of these refs that have a place beside the logs."""
+        return self.ledger.takes(names)
+
+    def look(
+        self, changes: Sequence[Change], options: Options, pusher: Callable[[], Pusher], incoming: Incoming
+    ) -> Reject | None:
+        """Why `push` would refuse this, as things stand without any lock; None if it would not."""
+        facts = gather(self.terms, pusher(), changes, options, self, incoming)
+        reached(Point.BEFORE_LOOK)
+        decision = decide(facts)
+        reached(Point.AFTER_LOOK)
+        if not isinstance(decision, Reject):
+            return None
+        if decision.code == "duplicate-event" and isinstance(ref := classify(decision.ref), SpaceRef):
+            with self.hold([ref.space]):
+                pass  # the event that it is told of is on disk before it is told
+        return decision
+
+    def push(
+        self, changes: Sequence[Change], options: Options, pusher: Callable[[], Pusher], incoming: Incoming
+    ) -> Decision:
+        """Move these refs to what a push brings, all or none, if the rules accept all of it.
+
+        pusher: who pushes, asked under the locks, as rights are: both may go while one waits for them
+        """
+        spaces = {change.parsed.space for change in changes if isinstance(change.parsed, SpaceRef)}
+        with self.hold(spaces, also={lock_of(change.parsed) for change in changes}) as held:
+            return held.push(changes, options, pusher(), incoming)
+
     def append(
         self, space: str, expected: Head, commits: Sequence[Candidate], *, principal: str, epoch: int | None
     ) -> Decision:
@@ -189,6 +223,12 @@ class Held:
         """Those of `ids` that the space has up to its head, and where."""
         return self._transaction.find(space, head, ids)
 
+    def ref(self, name: str) -> str | None:
+        return self._transaction.ref(name)
+
+    def takes(self, names: Sequence[str]) -> Collection[str]:
+        return self._authority.takes(names)
+
     def raw(self, space: str, at: Head) -> bytes:
         """The bytes of a commit of the log."""
         return self._transaction.raw(space, at)
@@ -238,12 +278,10 @@ class Held:
         """
         standing = self.standing(space)
         facts = import_facts(self._authority.terms, pusher, standing, beginning, head.oid, options, create=create)
-        reached(Point.BEFORE_DECIDE)
-        decision = decide(facts)
-        reached(Point.AFTER_DECIDE)
+        decision = _decided(facts)
         if isinstance(decision, Accept):
             growth = Growth(standing.head, head, stage=stage)
-            self._grow(space, growth, decision, pusher.principal or "", beginning)
+            self._commit(self._grown(space, growth, decision, beginning))
         return decision
 
     def freeze(self, space: str, message: str | None) -> None:
@@ -276,25 +314,37 @@ class Held:
         facts = append_facts(
             self._authority.terms, pusher, standing, expected, commits, known=known, options=options, create=create
         )
-        reached(Point.BEFORE_DECIDE)
-        decision = decide(facts)
-        reached(Point.AFTER_DECIDE)
+        decision = _decided(facts)
         if isinstance(decision, Accept):
             head = Head(expected.seq + len(commits), commits[-1].oid)
             growth = Growth(before, head, None if before else _genesis(space), commits)
-            self._grow(space, growth, decision, pusher.principal or "", expected)
+            self._commit(self._grown(space, growth, decision, expected))
         return decision
 
-    def move(self, moves: Sequence[Change], accepted: Accept, principal: str) -> None:
-        """Carry out what `decide` accepted under these locks: leases for this push alone, and the refs, all or none."""
-        taken = [self._taken(space, principal, self._existing(space)) for space in accepted.momentary]
-        brought = [event.oid for events in accepted.events.values() for event in events]
-        self._transaction.commit(Effects(taken, moves, brought))
+    def push(self, changes: Sequence[Change], options: Options, pusher: Pusher, incoming: Incoming) -> Decision:
+        """See Authority.push; needs the locks of all that it moves."""
+        facts = gather(self._authority.terms, pusher, changes, options, self, incoming)
+        decision = _decided(facts)
+        moving = [each for each in facts.changes if each.change.old != each.change.new]
+        if isinstance(decision, Accept) and moving:
+            spaces: list[Effect] = []
+            refs: list[Change] = []
+            for each in moving:
+                space, known = each.change.parsed.space, each.space
+                if space is None or known is None or known.head is None:
+                    refs.append(each.change)
+                    continue
+                head = Head(known.head.seq + len(known.commits), known.commits[-1].oid)
+                growth = Growth(known.head, head, events=known.commits)
+                spaces.append(self._grown(space, growth, decision, known.head))
+            self._transaction.commit(Effects(spaces, refs, incoming))
+        return decision
 
-    def _grow(self, space: str, growth: Growth, accepted: Accept, principal: str, head: Head) -> None:
-        """head: where the space stands, or is begun"""
-        effect = self._taken(space, principal, head) if accepted.momentary else Effect(space)
-        self._commit(replace(effect, growth=growth))
+    def _grown(self, space: str, growth: Growth, accepted: Accept, head: Head) -> Effect:
+        """What an accepted growth comes to. head: where the space stands, or is begun"""
+        alone = space in accepted.momentary
+        effect = self._taken(space, accepted.principal, head) if alone else Effect(space)
+        return replace(effect, growth=growth)
 
     def _taken(self, space: str, principal: str, head: Head) -> Effect:
         """The lease that a push takes for itself alone, taken and released."""
@@ -313,6 +363,14 @@ class Held:
 
     def _label(self, space: str) -> str:
         return f"{self._authority.label}/{space}"
+
+
+def _decided(facts: PushFacts) -> Decision:
+    """Decided under the locks, where it counts."""
+    reached(Point.BEFORE_DECIDE)
+    decision = decide(facts)
+    reached(Point.AFTER_DECIDE)
+    return decision
 
 
 def _standing(space: str, kept: Kept, head: Head | None) -> Standing:

@@ -17,7 +17,7 @@ It keeps one lock per space (files/space_locks.py), the git ref as the head, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
@@ -33,7 +33,8 @@ from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.journal import entry_at
 from shardd.core.objects import commit_oid
-from shardd.core.refs import Change, SpaceRef, lease_ref, space_ref
+from shardd.core.push_facts import Candidate
+from shardd.core.refs import Change, LeaseRef, SpaceRef, family_at, lease_ref, space_ref
 from shardd.core.tenancy import Tenancy
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
@@ -41,6 +42,7 @@ from shardd.files.space_locks import HEAD, Lock
 from shardd.git import log_reader
 from shardd.git.kept_packs import KeptPacks, gather
 from shardd.git.pack_writer import PackWriter
+from shardd.git.plain_refs import plain_patterns, plainly
 from shardd.git.repository import Repository
 
 
@@ -84,6 +86,14 @@ class EmbeddedLedger:
         """Where the log and the journal of a space stand."""
         found = {ref: self.repository.read_ref(ref) for ref in (space_ref(space), lease_ref(space))}
         return {ref: oid for ref, oid in found.items() if oid is not None}
+
+    def ref(self, name: str) -> str | None:
+        return self.repository.read_ref(name)
+
+    def takes(self, names: Sequence[str]) -> Collection[str]:
+        theirs = [name for name in names if family_at(name) is None]
+        patterns = plain_patterns(self.repository.git) if theirs else []
+        return {name for name in names if family_at(name) is not None or plainly(name, patterns)}
 
     def stage(self, space: str) -> EmbeddedStage:
         return EmbeddedStage(self, space)
@@ -172,21 +182,29 @@ class EmbeddedTransaction:
     def raw(self, space: str, at: Head) -> bytes:
         return self._repository.commit(at.oid)
 
+    def ref(self, name: str) -> str | None:
+        return self._ledger.ref(name)
+
     def commit(self, effects: Effects) -> None:
+        events: list[Candidate] = []
         raws: list[bytes] = []
         moves: list[Change] = list(effects.refs)
         steps: list[Step] = []
         for effect in effects.spaces:
             if effect.growth is not None:
                 moves.append(_move(effect.space, effect.growth))
-                raws += _new(effect.growth)
+                events += effect.growth.events
+                if effect.growth.genesis is not None:
+                    raws.append(effect.growth.genesis.raw)
             if effect.entry is not None:
                 raws.append(effect.entry)
                 steps.append(self._step(effect, effect.entry))
             elif effect.tenancy is not None or effect.frozen is not None:
                 self._save(self._after(effect), self._clock(effect.space))
-        if effects.refs:
-            self._repository.secure(self._packs, effects.refs, effects.brought)
+        if effects.incoming is None:
+            raws += [event.raw for event in events]
+        else:
+            self._repository.secure(self._packs, events, effects.refs)
         self._packs.write(raws)
         grown = [(effect.space, effect.growth) for effect in effects.spaces if effect.growth is not None]
         stages = [growth.stage for _, growth in grown if isinstance(growth.stage, EmbeddedStage)]
@@ -198,9 +216,9 @@ class EmbeddedTransaction:
         self._carry_out(moves, steps)
         for stage in stages:
             stage.shown()
-        changed = {move.parsed.space for move in moves if isinstance(move.parsed, SpaceRef)}
-        for space in changed.union(effect.space for effect in effects.spaces if not effect.quiet):
-            self._ledger.moved.set(space)
+        for effect in effects.spaces:
+            if not effect.quiet:
+                self._ledger.moved.set(effect.space)
 
     def _carry_out(self, moves: Sequence[Change], steps: Sequence[Step]) -> None:
         journals = {space: record.journal for space, record in self._records.items()}
@@ -214,7 +232,7 @@ class EmbeddedTransaction:
         before = self._records[space].journal
         record = replace(self._after(effect), journal=oid, entry=entry)
         stands = self._repository.read_ref(space_ref(space))
-        return Step(record, self._clock(space), Change(lease_ref(space), before, oid), stands)
+        return Step(record, self._clock(space), Change.of(LeaseRef(space), before, oid), stands)
 
     def _after(self, effect: Effect) -> Record:
         record = self._records[effect.space]
@@ -237,7 +255,7 @@ class EmbeddedTransaction:
         kept_back = self._repository.leading_to(record.entry, published) if record.journal and record.entry else None
         if kept_back:
             self._packs.write(kept_back)
-            self._carry_out([Change(lease_ref(space), published, record.journal)], [])
+            self._carry_out([Change.of(LeaseRef(space), published, record.journal)], [])
             return
         known = 0
         if published is not None:
@@ -257,9 +275,4 @@ class EmbeddedTransaction:
 
 
 def _move(space: str, growth: Growth) -> Change:
-    return Change(space_ref(space), growth.old.oid if growth.old else None, growth.new.oid)
-
-
-def _new(growth: Growth) -> list[bytes]:
-    beginning = [] if growth.genesis is None else [growth.genesis.raw]
-    return [*beginning, *(event.raw for event in growth.events)]
+    return Change.of(SpaceRef(space), growth.old.oid if growth.old else None, growth.new.oid)

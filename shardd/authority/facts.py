@@ -6,24 +6,19 @@ quarantine, and again under the locks in proc-receive, where the answer counts.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Protocol
 
-from shardd.authority.event_index import EventIndex
+from shardd.authority.ledger import Incoming
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
-from shardd.core.notes import NotesFacts
-from shardd.core.objects import first_parent
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
-from shardd.core.refs import NOTES, Change, Mover, OtherRef, family_at, family_of, space_ref
+from shardd.core.refs import NOTES, Change, Mover, family_of, space_ref
 from shardd.core.roles import Rights, Role
 from shardd.core.tenancy import Tenancy
-from shardd.errors import Misuse, Unavailable
-from shardd.git.repository import NEAR, PLAIN_REFS, Repository
+from shardd.errors import Misuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +28,6 @@ class Terms:
     label: str
     rights: Rights
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place(Terms):
-    """Where facts are looked up."""
-
-    repository: Repository
-    index: EventIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +49,10 @@ class Ground(Protocol):
     def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
         """Those of `ids` that the space has up to `head`, and where. Without the lock some may be left out."""
         ...
+
+    def ref(self, name: str) -> str | None: ...
+
+    def takes(self, names: Sequence[str]) -> Collection[str]: ...
 
 
 LOCAL = "local"
@@ -102,15 +93,16 @@ def parse_options(options: Sequence[str]) -> Options:
 
 
 def gather(
-    place: Place,
+    terms: Terms,
     pusher: Pusher,
     changes: Sequence[Change],
     options: Options,
     ground: Ground,
+    incoming: Incoming,
 ) -> PushFacts:
     """The facts of a push, as things stand on `ground`."""
-    plain = plain_patterns(place.repository) if any(isinstance(change.parsed, OtherRef) for change in changes) else []
-    alone = len(changes) == 1
+    beside = [change.ref for change in changes if family_of(change.parsed).mover in (Mover.OWNER, Mover.ROLE)]
+    push = _Push(terms, pusher.principal or "", ground, incoming, ground.takes(beside), alone=len(changes) == 1)
     gathered: dict[str, ChangeFacts] = {}
     repeated: list[ChangeFacts] = []
     for change in changes:
@@ -118,17 +110,8 @@ def gather(
             # Refused for that, so nothing is looked up for it: a push has room for thousands.
             repeated.append(ChangeFacts(change=change, role=Role.NONE))
         else:
-            gathered[change.ref] = _change(place, pusher, change, ground, plain, alone=alone)
-    return PushFacts(
-        repo=place.label,
-        principal=pusher.principal,
-        changes=[*gathered.values(), *repeated],
-        epoch=options.epoch,
-        take_lease=options.take_lease,
-        malformed=options.malformed,
-        unleased=pusher.unleased,
-        limits=place.limits,
-    )
+            gathered[change.ref] = push.change(change)
+    return _of_push(terms, pusher, [*gathered.values(), *repeated], options)
 
 
 def append_facts(
@@ -183,18 +166,21 @@ def _one_space(
     terms: Terms, pusher: Pusher, standing: Standing, change: Change, space: SpaceFacts, options: Options
 ) -> PushFacts:
     who = pusher.principal or ""
+    facts = ChangeFacts(
+        change=change,
+        role=terms.rights.role(who, terms.label, standing.space),
+        may_import=terms.rights.may_import(who, terms.label, standing.space),
+        current=standing.head.oid if standing.head else None,
+        space=space,
+    )
+    return _of_push(terms, pusher, [facts], options)
+
+
+def _of_push(terms: Terms, pusher: Pusher, changes: Sequence[ChangeFacts], options: Options) -> PushFacts:
     return PushFacts(
         repo=terms.label,
         principal=pusher.principal,
-        changes=[
-            ChangeFacts(
-                change=change,
-                role=terms.rights.role(who, terms.label, standing.space),
-                may_import=terms.rights.may_import(who, terms.label, standing.space),
-                current=standing.head.oid if standing.head else None,
-                space=space,
-            )
-        ],
+        changes=changes,
         epoch=options.epoch,
         take_lease=options.take_lease,
         malformed=options.malformed,
@@ -203,84 +189,67 @@ def _one_space(
     )
 
 
-def _change(
-    place: Place,
-    pusher: Pusher,
-    change: Change,
-    ground: Ground,
-    plain: Sequence[str],
-    *,
-    alone: bool,
-) -> ChangeFacts:
-    ref = change.parsed
-    family = family_of(ref)
-    left_to_git = family.mover is Mover.ROLE and plainly(change.ref, plain)
-    # Of a ref that is neither ours nor left to git, nothing is looked up: it is refused by its name.
-    known = left_to_git or family.mover is not Mover.ROLE
-    current = place.repository.read_ref(change.ref) if known else None
-    symbolic = current is not None and current.startswith("ref: ")
-    who = pusher.principal
-    role = place.rights.role(who or "", place.label, ref.space)
-    facts = notes = None
-    commit = fast_forward = False
-    if family.mover is Mover.HOLDER and ref.space is not None and not symbolic:
-        # Who may not append is told so whatever was pushed: nothing of it is read.
-        facts = _space(place, ground, ref.space, change, look=role >= family.role)
-    elif family.mover is Mover.OWNER and change.new is not None and not symbolic:
-        commit = _is_commit(place.repository, change.new)
-        fast_forward = commit and current is not None and place.repository.git.is_ancestor(current, change.new)
-        onwards = commit and (fast_forward or current is None)
-        if family is NOTES and onwards and ref.principal == who and role >= family.role:
-            notes = _notes(place, change.new, current, alone=alone)
-    return ChangeFacts(
-        change=change,
-        role=role,
-        may_import=ref.space is not None and place.rights.may_import(who or "", place.label, ref.space),
-        current=current,
-        symbolic=symbolic,
-        plain=left_to_git,
-        commit=commit,
-        fast_forward=fast_forward,
-        space=facts,
-        notes=notes,
-    )
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """One push. who: the pusher; taken: the refs beside logs that the ledger has a place for
 
-
-def _notes(place: Place, new: str, current: str | None, *, alone: bool) -> NotesFacts:
-    """What a ref of notes would hold if it moved from `current` to `new`.
-
-    alone: the push moves no other ref, as no push of a mere reader can; only then is all that it brings for this one
+    alone: it moves one ref alone, as each push of a mere reader does; only then is all that it brings for this one
     """
-    git, limits = place.repository.git, place.limits
-    largest = {True: ("", 0), False: ("", 0)}
-    added: set[str] = set()
-    for oid, kind, size in git.objects(new, without=current):
-        added.add(oid)
-        if size > largest[kind == "commit"][1]:
-            largest[kind == "commit"] = (oid, size)
-    count = total = 0
-    for _, _, size in git.objects(new):
-        count, total = count + 1, total + size
-        if count > limits.notes_objects or total > limits.notes_bytes:
-            break
-    strays = place.repository.strays(added) if alone else 0
-    return NotesFacts(count, total, largest[True], largest[False], strays)
 
+    terms: Terms
+    who: str
+    ground: Ground
+    incoming: Incoming
+    taken: Collection[str]
+    alone: bool
 
-def _space(place: Place, ground: Ground, space: str, change: Change, *, look: bool) -> SpaceFacts:
-    standing = ground.standing(space)
-    relation = Relation.EXTENDS
-    commits: Sequence[Candidate] = ()
-    known: Mapping[str, Head] = {}
-    head = standing.head
-    if look and head is not None and change.new is not None:
-        try:
-            relation, commits = relate(place, head, change.new)
-        except TooLarge as error:
-            return replace(space_facts(standing, Relation.TOO_LARGE, (), {}), oversized=error)
-        if relation is Relation.EXTENDS:
-            known = ground.find(space, head, claimed_ids(commits))
-    return space_facts(standing, relation, commits, known)
+    def change(self, change: Change) -> ChangeFacts:
+        ref, rights, repo = change.parsed, self.terms.rights, self.terms.label
+        family = family_of(ref)
+        kept = change.ref in self.taken
+        # Of a ref that has no place here nothing is looked up: it is refused by its name.
+        known = kept or family.mover is Mover.HOLDER
+        current = self.ground.ref(change.ref) if known else None
+        symbolic = current is not None and current.startswith("ref: ")
+        role = rights.role(self.who, repo, ref.space)
+        facts = notes = None
+        commit = fast_forward = False
+        if family.mover is Mover.HOLDER and ref.space is not None and not symbolic:
+            # Who may not append is told so whatever was pushed: nothing of it is read.
+            facts = self._space(ref.space, change, look=role >= family.role)
+        elif family.mover is Mover.OWNER and kept and change.new is not None and not symbolic:
+            commit = self.incoming.is_commit(change.new)
+            fast_forward = commit and current is not None and self.incoming.descends(change.new, current)
+            onwards = commit and (fast_forward or current is None)
+            if family is NOTES and onwards and ref.principal == self.who and role >= family.role:
+                notes = self.incoming.notes(change.new, current, self.terms.limits, alone=self.alone)
+        return ChangeFacts(
+            change=change,
+            role=role,
+            may_import=ref.space is not None and rights.may_import(self.who, repo, ref.space),
+            current=current,
+            symbolic=symbolic,
+            kept=kept,
+            commit=commit,
+            fast_forward=fast_forward,
+            space=facts,
+            notes=notes,
+        )
+
+    def _space(self, space: str, change: Change, *, look: bool) -> SpaceFacts:
+        standing = self.ground.standing(space)
+        relation = Relation.EXTENDS
+        commits: Sequence[Candidate] = ()
+        known: Mapping[str, Head] = {}
+        head = standing.head
+        if look and head is not None and change.new is not None:
+            try:
+                relation, commits = self.incoming.relate(head, change.new, self.terms.limits)
+            except TooLarge as error:
+                return replace(space_facts(standing, Relation.TOO_LARGE, (), {}), oversized=error)
+            if relation is Relation.EXTENDS:
+                known = self.ground.find(space, head, claimed_ids(commits))
+        return space_facts(standing, relation, commits, known)
 
 
 def space_facts(
@@ -296,50 +265,3 @@ def space_facts(
         commits=commits,
         known_ids=known,
     )
-
-
-def _is_commit(repository: Repository, new: str) -> bool:
-    """Whether what is pushed is a commit. Unavailable if it is not here: a `git prune` by hand may have taken it."""
-    header = repository.header(new)
-    if header is None:
-        raise Unavailable(
-            f"what was pushed is gone: {new[:12]} is no longer in {repository.path.name}", "push it again"
-        )
-    return header[0] == "commit"
-
-
-def relate(place: Place, head: Head, new: str) -> tuple[Relation, Sequence[Candidate]]:
-    """How the commit `new` stands to the head, and the commits between, oldest first, if it extends it.
-
-    TooLarge where one of them, or what else is read on the way, is over the limit
-    """
-    repository = place.repository
-    if not _is_commit(repository, new):
-        return Relation.NO_COMMIT, ()
-    limit, largest = place.limits.events, place.limits.commit_bytes
-    near, reached = repository.chain(new, head.oid, at_most=NEAR, largest=largest)
-    if reached:
-        if len(near) > limit:
-            return Relation.TOO_LONG, ()
-        return Relation.EXTENDS, [Candidate(oid, raw) for oid, raw in near]
-    git = repository.git
-    if git.is_ancestor(new, head.oid):
-        return Relation.BEHIND, ()
-    if not git.is_ancestor(head.oid, new):
-        return (Relation.FORKS if git.related(new, head.oid) else Relation.UNRELATED), ()
-    far = [Candidate(oid, raw) for oid, raw in islice(git.commits(new, after=head.oid, largest=largest), limit + 1)]
-    if len(far) > limit:
-        return Relation.TOO_LONG, ()
-    return (Relation.EXTENDS if first_parent(far[0].raw) == head.oid else Relation.MERGES), far
-
-
-def plain_patterns(repository: Repository) -> list[str]:
-    """Refs that the repo's configuration (`shardd.plainRefs`, repeated) leaves to git."""
-    return [word for value in repository.git.values(PLAIN_REFS) for word in value.split()]
-
-
-def plainly(ref: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns leaves this ref to git; none leaves one in a folder of ours."""
-    if family_at(ref) is not None or ".." in ref:
-        return False
-    return any(fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)

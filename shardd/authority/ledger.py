@@ -15,15 +15,17 @@ A new ledger is one class with these methods, and one line in tests/authorities.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from shardd.authority.moved import Moved
 from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
-from shardd.core.push_facts import Candidate
+from shardd.core.limits import Limits
+from shardd.core.notes import NotesFacts
+from shardd.core.push_facts import Candidate, Relation
 from shardd.core.refs import Change
 from shardd.core.tenancy import Tenancy
 
@@ -98,16 +100,40 @@ class Effect:
     quiet: bool = False
 
 
+class Incoming(Protocol):
+    """What a push brings, seen together with what the ledger has already; git's quarantine is one source of it.
+
+    Unavailable where something that was pushed is gone
+    """
+
+    def is_commit(self, oid: str) -> bool: ...
+
+    def descends(self, new: str, old: str) -> bool:
+        """Whether the commit `new` is `old` or comes after it."""
+        ...
+
+    def relate(self, head: Head, new: str, limits: Limits) -> tuple[Relation, Sequence[Candidate]]:
+        """How `new` stands to the head, and the commits between, oldest first, if it extends it.
+
+        TooLarge where one of them, or what else is read on the way, is over the limit
+        """
+        ...
+
+    def notes(self, new: str, old: str | None, limits: Limits, *, alone: bool) -> NotesFacts:
+        """What a ref of notes would hold if it moved from `old` to `new`. alone: nothing else is to need the objects"""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What one transaction changes.
+    """What one transaction changes, all or none.
 
-    refs: those that git brings what they are to name, logs among them; brought: the events among that
+    refs: those that are no log; incoming: the push that brings what they will name, and the events
     """
 
     spaces: Sequence[Effect] = ()
-    refs: Sequence[Change] = field(default=())
-    brought: Sequence[str] = ()
+    refs: Sequence[Change] = ()
+    incoming: Incoming | None = None
 
 
 class Transaction(Protocol):
@@ -126,6 +152,8 @@ class Transaction(Protocol):
     def raw(self, space: str, at: Head) -> bytes:
         """The bytes of a commit of the log."""
         ...
+
+    def ref(self, name: str) -> str | None: ...
 
     def commit(self, effects: Effects) -> None: ...
 
@@ -158,6 +186,14 @@ class Ledger(Protocol):
 
     def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
         """Some of `ids` that the log has, and where: for a first look at a push."""
+        ...
+
+    def ref(self, name: str) -> str | None:
+        """What a ref names, None if it does not exist. One that points at another reads as `ref: TARGET`."""
+        ...
+
+    def takes(self, names: Sequence[str]) -> Collection[str]:
+        """Those of these refs that a push may put beside the logs: a ledger need not keep any."""
         ...
 
     def journal(self, space: str) -> Commits:

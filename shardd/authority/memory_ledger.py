@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shardd.authority.lease_clock import Mark, SystemTime, TimeSource, read
 from shardd.authority.ledger import Commits, Effect, Effects, Growth, Kept
 from shardd.authority.moved import Moved
-from shardd.core.codec import decode_event
+from shardd.core.codec import decode_event, genesis
 from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
-from shardd.core.objects import commit_oid
-from shardd.core.push_facts import claimed_ids
+from shardd.core.limits import Limits, TooLarge
+from shardd.core.notes import NotesFacts
+from shardd.core.objects import commit_oid, parents
+from shardd.core.push_facts import Candidate, Relation, claimed_ids
+from shardd.core.refs import LeaseRef, SpaceRef, classify
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Unavailable
 
@@ -76,6 +79,7 @@ class MemoryLedger:
         self._mark: Mark | None = None
         self._logs: dict[str, _Log] = {}
         self._leases: dict[str, _Leases] = {}
+        self._objects: dict[str, bytes] = {}
         self._lock = threading.RLock()
 
     def head(self, space: str) -> Head | None:
@@ -130,12 +134,34 @@ class MemoryLedger:
 
     def raw(self, space: str, at: Head) -> bytes:
         with self._lock:
-            log = self._logs[space]
-            return log.commits[bisect_right(log.seqs, at.seq) - 1][1]
+            return self._objects[at.oid]
+
+    def ref(self, name: str) -> str | None:
+        match classify(name):
+            case SpaceRef(space):
+                head = self.head(space)
+                return None if head is None else head.oid
+            case LeaseRef(space):
+                return self.kept(space).journal
+        return None
+
+    def takes(self, names: Sequence[str]) -> Collection[str]:
+        """None: logs alone are kept."""
+        return ()
+
+    def incoming(self, commits: Sequence[Candidate]) -> MemoryIncoming:
+        """A push that brings these commits."""
+        brought = {commit.oid: commit for commit in commits}
+        return MemoryIncoming(lambda oid: brought.get(oid) or self._object(oid))
+
+    def _object(self, oid: str) -> Candidate | None:
+        with self._lock:
+            raw = self._objects.get(oid)
+            return None if raw is None else Candidate(oid, raw)
 
     def commit(self, effects: Effects) -> None:
         if effects.refs:
-            raise Unavailable("a ledger in memory has no git that could push to it")
+            raise Unavailable("a ledger in memory keeps logs alone")
         for effect in effects.spaces:
             if effect.growth is not None and effect.growth.old != self.head(effect.space):
                 raise Unavailable(f"the head of {effect.space} has moved although it was held")
@@ -158,15 +184,66 @@ class MemoryLedger:
 
     def _grow(self, space: str, growth: Growth) -> None:
         if isinstance(growth.stage, MemoryStage) and growth.stage.log is not None:
-            self._logs[space] = growth.stage.log
+            whole = self._logs[space] = growth.stage.log
+            self._objects[whole.genesis.oid] = genesis(space, seq=whole.genesis.seq)
+            self._objects.update(whole.commits)
             return
         log = self._logs.get(space)
         if log is None:
             log = _Log(growth.new if growth.old is None else growth.old)
-            if growth.genesis is not None and growth.events:
+            if growth.genesis is not None:
                 log = _Log(Head(growth.new.seq - len(growth.events), growth.genesis.oid))
+                self._objects[growth.genesis.oid] = growth.genesis.raw
         ids = claimed_ids(growth.events)
         for seq, commit, id in zip(range(log.head.seq + 1, growth.new.seq + 1), growth.events, ids, strict=True):
+            self._objects[commit.oid] = commit.raw
             log.ids[id] = Head(seq, commit.oid)
             log.add(seq, commit.oid, commit.raw)
         self._logs[space] = log
+
+
+class MemoryIncoming:
+    """See Incoming. commit: finds one by its oid, brought or kept"""
+
+    def __init__(self, commit: Callable[[str], Candidate | None]) -> None:
+        self._commit = commit
+
+    def is_commit(self, oid: str) -> bool:
+        if self._commit(oid) is None:
+            raise Unavailable(f"what was pushed is gone: {oid[:12]} was not brought", "push it again")
+        return True
+
+    def descends(self, new: str, old: str) -> bool:
+        return old in self._ancestors(new)
+
+    def relate(self, head: Head, new: str, limits: Limits) -> tuple[Relation, Sequence[Candidate]]:
+        self.is_commit(new)
+        found: list[Candidate] = []
+        at: str | None = new
+        while at is not None and at != head.oid and (commit := self._commit(at)) is not None:
+            if len(commit.raw) > limits.commit_bytes:
+                raise TooLarge(at, len(commit.raw), limits.commit_bytes)
+            found.append(commit)
+            at = next(iter(parents(commit.raw)), None)
+        if at == head.oid:
+            return (Relation.EXTENDS, found[::-1]) if len(found) <= limits.events else (Relation.TOO_LONG, ())
+        new_ones, old_ones = self._ancestors(new), self._ancestors(head.oid)
+        if new in old_ones:
+            return Relation.BEHIND, ()
+        if head.oid in new_ones:
+            return Relation.MERGES, ()
+        return (Relation.FORKS if new_ones & old_ones else Relation.UNRELATED), ()
+
+    def notes(self, new: str, old: str | None, limits: Limits, *, alone: bool) -> NotesFacts:
+        raise Unavailable("a ledger in memory keeps no notes")
+
+    def _ancestors(self, oid: str) -> set[str]:
+        """The commit itself and all that lead to it."""
+        found: set[str] = set()
+        left = [oid]
+        while left:
+            at = left.pop()
+            if at not in found and (commit := self._commit(at)) is not None:
+                found.add(at)
+                left += parents(commit.raw)
+        return found

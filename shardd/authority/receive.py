@@ -1,8 +1,7 @@
-"""One push, received: what pre-receive and proc-receive do, in the server and without one.
+"""One push, received: how git's pre-receive and proc-receive ask the authority, in the server and without one.
 
-pre-receive decides on the quarantined objects, without locks and without effects: it keeps refused objects out of the
-repo and answers most refusals. proc-receive takes the locks of the push's spaces, gathers the facts anew, decides
-again, and alone moves refs. Whatever goes wrong in either is a refusal.
+pre-receive looks at the quarantined objects, without locks and without effects: it keeps refused objects out of the
+repo and answers most refusals. proc-receive alone pushes. Whatever goes wrong in either is a refusal.
 """
 
 from __future__ import annotations
@@ -14,18 +13,19 @@ from pathlib import Path
 from typing import IO
 
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
-from shardd.authority.facts import Place, Pusher, gather, parse_options
+from shardd.authority.facts import Pusher, parse_options
 from shardd.authority.lease_clock import SystemTime, TimeSource
 from shardd.authority.moved import Moved
 from shardd.core.hook_protocol import FLUSH, one_line, packet, parse_update, read_packets, refusal_lines, report
 from shardd.core.limits import Limits
 from shardd.core.outcome import Kind, refs_of
-from shardd.core.policy import Reject, decide
-from shardd.core.refs import Change, SpaceRef, classify, lock_of
+from shardd.core.policy import Reject
+from shardd.core.refs import Change
 from shardd.core.roles import Rights
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
 from shardd.files.work import Work
+from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository
 
 log = logging.getLogger("shardd.push")
@@ -58,21 +58,11 @@ class Receiver:
         # What is pushed is looked up in the quarantine; how a space stands, beside it: that may have to be settled
         # first, and from inside git moves no ref.
         with Repository(self.path, quarantine=quarantine) as incoming, Repository(self.path) as repository:
-            pusher, rights = self.pusher()
-            self.work.who = pusher.principal
             authority = self._authority(repository)
-            place = place_of(authority, rights, incoming)
-            facts = gather(place, pusher, changes, parse_options(options), authority)
-            reached(Point.BEFORE_LOOK)
-            decision = decide(facts)
-            reached(Point.AFTER_LOOK)
-            if not isinstance(decision, Reject):
-                return None
-            self.work.failed(decision.reason)
-            if decision.code == "duplicate-event" and isinstance(ref := classify(decision.ref), SpaceRef):
-                with authority.hold([ref.space]):
-                    pass  # the event that it is told of is on disk before it is told
-            return decision
+            rejected = authority.look(changes, parse_options(options), self._who, PushedObjects(incoming))
+            if rejected is not None:
+                self.work.failed(rejected.reason)
+            return rejected
 
     def proc_receive(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         """Git's conversation with the hook, to its end."""
@@ -90,27 +80,16 @@ class Receiver:
         reached(Point.AFTER_ANSWER)
 
     def _move(self, changes: Sequence[Change], options: Sequence[str]) -> str | None:
-        """Decide under the locks and move; None if all was moved, else why nothing was."""
+        """None if all was moved, else why nothing was."""
         self.note(changes, options)
-        spaces = {change.parsed.space for change in changes if isinstance(change.parsed, SpaceRef)}
-        others = {lock_of(change.parsed) for change in changes}
         try:
             with Repository(self.path) as repository:
                 authority = self._authority(repository)
-                with authority.hold(spaces, also=others) as held:
-                    # Asked only now: rights may go while one waits for the locks.
-                    pusher, rights = self.pusher()
-                    self.work.who = pusher.principal
-                    place = place_of(authority, rights, repository)
-                    facts = gather(place, pusher, changes, parse_options(options), held)
-                    reached(Point.BEFORE_DECIDE)
-                    decision = decide(facts)
-                    reached(Point.AFTER_DECIDE)
-                    if isinstance(decision, Reject):
-                        self.work.failed(decision.reason)
-                        return self.one_line(decision)
-                    moves = [change for change in changes if change.old != change.new]
-                    held.move(moves, decision, pusher.principal or "")
+                incoming = PushedObjects(repository)
+                decision = authority.push(changes, parse_options(options), self._who, incoming)
+            if isinstance(decision, Reject):
+                self.work.failed(decision.reason)
+                return self.one_line(decision)
         except SharddError as error:
             self.work.failed(error)
             return self.one_line(error)
@@ -133,6 +112,9 @@ class Receiver:
     def one_line(self, refusal: Reject | SharddError) -> str:
         return one_line(self.lines_for(refusal))
 
+    def _who(self) -> Pusher:
+        return self.pusher()[0]
+
     def _authority(self, repository: Repository) -> EmbeddedAuthority:
         return embedded_authority(
             repository,
@@ -143,9 +125,3 @@ class Receiver:
             moved=self.moved,
             waited=self.work.waited,
         )
-
-
-def place_of(authority: EmbeddedAuthority, rights: Rights, repository: Repository) -> Place:
-    """Where the facts of a push are looked up. repository: the authority's, as it is or with what is quarantined"""
-    label, limits, index = authority.label, authority.limits, authority.ledger.index
-    return Place(label=label, rights=rights, limits=limits, repository=repository, index=index)

@@ -40,6 +40,11 @@ class Answer(Generic[T]):
     long: bool = False
     live: bool = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether the items are all there: what was asked is done, whoever hears of it."""
+        return isinstance(self.items, list)
+
     def lines(self, *, colours: bool = False) -> Iterator[str]:
         return self.shown.lines(self.items, colours=colours)
 
@@ -59,6 +64,9 @@ class AnyAnswer(Protocol):
 
     @property
     def live(self) -> bool: ...
+
+    @property
+    def complete(self) -> bool: ...
 
     def lines(self, *, colours: bool = False) -> Iterator[str]: ...
 

@@ -77,7 +77,7 @@ def speaking(
         as_json = parsed.json
         describe(work, parsed)
         answer = yield from run(parsed.command)
-        if isinstance(answer.values, list):
+        if answer.complete:
             work.done()  # whether or not anybody hears of it; what is told as it comes, is still at it
         if as_json:
             for value in answer.values():

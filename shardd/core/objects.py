@@ -16,7 +16,7 @@ _IDENT = re.compile(rb"([^<>\n]*?) ?<([^<>\n]*)> (-?\d{1,19}) ([+-]\d{4})\Z")
 _SIGNATURES = (b"gpgsig", b"gpgsig-sha256")
 # Where git looks for a header: it sees no parent that stands after the author, and so no log before such a commit.
 _PLACES = {b"tree": 0, b"parent": 1, b"author": 2, b"committer": 3, **dict.fromkeys(_SIGNATURES, 4)}
-_FIRST_PARENT = re.compile(rb"(?:tree [^\n]*\n)?parent ([^\n]*)\n")
+_PARENTS = re.compile(rb"(?:tree [^\n]*\n)?((?:parent [^\n]*\n)*)")
 
 # The hash of the empty tree, for each object format git knows.
 EMPTY_TREES = {
@@ -93,10 +93,15 @@ def parse_commit(raw: bytes) -> Commit:
     )
 
 
+def parents(raw: bytes) -> list[str]:
+    """The parents that a commit names, as parse_commit and git read them, however odd it is otherwise."""
+    match = _PARENTS.match(raw)
+    return [] if match is None else [line[7:].decode("ascii", "replace") for line in match[1].split(b"\n")[:-1]]
+
+
 def first_parent(raw: bytes) -> str | None:
-    """The first parent that a commit names, as parse_commit reads it; None for a root."""
-    match = _FIRST_PARENT.match(raw)
-    return None if match is None else match[1].decode("ascii", "replace")
+    """The first of them; None for a root."""
+    return next(iter(parents(raw)), None)
 
 
 def build_commit(*, tree: str, parent: str | None, author: str, seconds: int, message: str) -> bytes:

@@ -27,8 +27,12 @@ from shardd.errors import BadEvent, Rejected
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The push may go through. momentary: spaces whose lease is to be taken for it; events: per ref, in order."""
+    """The push may go through. principal: whose it is; events: per ref, in order
 
+    momentary: spaces whose lease is to be taken for it
+    """
+
+    principal: str = ""
     momentary: tuple[str, ...] = ()
     events: Mapping[str, Sequence[Event]] = field(default_factory=dict)
 
@@ -85,13 +89,13 @@ def decide(facts: PushFacts) -> Decision:
                         momentary.append(space)
                 case Mover.OWNER:
                     _owners_change(facts, each, principal, family)
-                case Mover.ROLE if each.plain and not each.symbolic:
+                case Mover.ROLE if each.kept and not each.symbolic:
                     _require(facts, each, principal, family.role)
                 case _:
                     raise _refusal("ref-not-allowed", f"{ref} {family.refused}", facts, each, family)
         except Rejected as error:
             return Reject(error, ref)
-    return Accept(tuple(momentary), events)
+    return Accept(facts.principal or "", tuple(momentary), events)
 
 
 def _check_options(facts: PushFacts) -> None:
@@ -296,6 +300,8 @@ def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: 
     ref, owner = each.change.ref, each.change.parsed.principal
     if owner != principal:
         raise _refusal("not-permitted", f"{ref} belongs to {owner}", facts, each, family)
+    if not each.kept:
+        raise _refusal("ref-not-allowed", f"{facts.repo} keeps logs alone, and no {family.name}", facts, each, family)
     if each.change.new is None:
         if family.deletes:
             return

@@ -77,8 +77,9 @@ class SpaceFacts:
 class ChangeFacts:
     """One change and what is known about it.
 
-    current: where the ref stands now; symbolic: it points at another ref; plain: the repo's configuration leaves it
-    to git; commit: whether `new` names a commit; fast_forward: whether it descends from `current`
+    current: where the ref stands now; symbolic: it points at another ref
+    kept: the ledger has a place for it beside the logs: one of no family, if the repo's configuration leaves it to git
+    commit: whether `new` names a commit; fast_forward: whether it descends from `current`
     notes: None where they are another's, or deleted, or would not go on from `current`
     """
 
@@ -87,7 +88,7 @@ class ChangeFacts:
     may_import: bool = False
     current: str | None = None
     symbolic: bool = False
-    plain: bool = False
+    kept: bool = False
     commit: bool = False
     fast_forward: bool = False
     space: SpaceFacts | None = None

@@ -164,6 +164,7 @@ NOTES = Family(
     role=Role.READ,
     commits=True,
     remedies={
+        "ref-not-allowed": "keep them in a clone",
         "not-permitted": "push your own: refs/notes/{me}",
         "deletion": "remove single notes with `git notes remove`",
         "bad-event": "write them with `git notes`",
@@ -296,3 +297,10 @@ class Change:
     def parsed(self) -> Ref:
         """What the ref stands for, told once."""
         return classify(self.ref)
+
+    @classmethod
+    def of(cls, ref: Ref, old: str | None, new: str | None) -> Change:
+        """The same, where it is known what the ref stands for."""
+        change = cls(name_of(ref), old, new)
+        change.__dict__["parsed"] = ref
+        return change

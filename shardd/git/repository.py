@@ -16,6 +16,7 @@ from dulwich.refs import DiskRefsContainer, Ref
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.names import is_id, is_oid
 from shardd.core.objects import first_parent
+from shardd.core.push_facts import Candidate
 from shardd.core.refs import SPACES, Change
 from shardd.errors import Corrupt, Unavailable
 from shardd.files.crash_points import Point, reached
@@ -30,9 +31,6 @@ from shardd.git.program import Git
 
 STATE = "shardd"
 """The folder inside a bare repo that is ours: leases, locks, index."""
-
-PLAIN_REFS = "shardd.plainRefs"
-"""The setting, perhaps repeated, of patterns of refs that a repo leaves to git."""
 
 _PATIENCE = 5.0
 """Seconds to wait for another deletion, as git waits for a lock: the spaces of this one are held meanwhile."""
@@ -123,31 +121,25 @@ class Repository:
         said = Git(self.path).run("cat-file", "--batch-check", stdin=others.encode())
         return sum(line.endswith(b" missing") for line in said.splitlines())
 
-    def secure(self, kept: KeptPacks, moves: Sequence[Change], events: Sequence[str]) -> None:
-        """Put into a pack under a keep, and on disk, all that the refs of a push are to name and git has taken in.
+    def secure(self, kept: KeptPacks, events: Sequence[Candidate], moves: Sequence[Change]) -> None:
+        """Put into a pack under a keep, and on disk, what git has taken in: events, and all that other refs will name.
 
-        events: the commits that go to spaces. Unavailable if something has gone already: then nothing has moved yet.
+        Unavailable if something has gone already: then nothing has moved yet.
         """
-        known = set(events)
-        tips = [move.new for move in moves if move.new is not None and move.new not in known]
+        oids = [event.oid for event in events]
+        tips = [move.new for move in moves if move.new is not None]
         others: list[str] = []
         if tips:
             listed = self.git.run("rev-list", "--objects", "--no-object-names", *tips, "--not", "--all")
             others = listed.decode().split()
         if others or len(events) > NEAR:
             with aside(self.state) as folder:
-                wanted = "".join(f"{oid}\n" for oid in [*events, *others])
+                wanted = "".join(f"{oid}\n" for oid in [*oids, *others])
                 said = self.git.run("pack-objects", "--quiet", str(folder / "pack/pack"), stdin=wanted.encode())
                 kept.take(folder / "pack", said.decode().split())
         else:
-            kept.write(self._pushed(oid) for oid in events)
-        self._drop_loose([*events, *others])
-
-    def _pushed(self, oid: str) -> bytes:
-        try:
-            return self.commit(oid)
-        except Corrupt as error:
-            raise Unavailable(f"what was pushed is gone: {error.message}", "push it again") from None
+            kept.write(event.raw for event in events)
+        self._drop_loose([*oids, *others])
 
     def _drop_loose(self, oids: Iterable[str]) -> None:
         """As git-prune-packed(1) does, for objects that were just packed."""

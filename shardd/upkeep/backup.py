@@ -37,7 +37,8 @@ from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.files.durable import writing
 from shardd.files.server_dir import ServerDir
 from shardd.files.space_locks import flock
-from shardd.git.repository import PLAIN_REFS, Repository
+from shardd.git.plain_refs import PLAIN_REFS
+from shardd.git.repository import Repository
 from shardd.upkeep.backup_manifest import (
     FILES,
     MARKER,

@@ -13,7 +13,8 @@ from shardd.core.refs import lease_ref, space_ref
 from shardd.errors import Corrupt, Misuse, SharddError, Unavailable
 from shardd.files.access import AccessFiles
 from shardd.files.durable import write_atomic
-from shardd.git.repository import PLAIN_REFS, STATE, Repository
+from shardd.git.plain_refs import PLAIN_REFS
+from shardd.git.repository import STATE, Repository
 from shardd.upkeep.mirror import HOOKS
 from shardd.version import VERSION
 

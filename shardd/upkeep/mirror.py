@@ -16,7 +16,8 @@ from shardd.core.limits import Limits
 from shardd.errors import Unavailable
 from shardd.files.crash_points import Point, reached
 from shardd.files.durable import write_atomic, writing
-from shardd.git.repository import NEAR, PLAIN_REFS, Repository, create_bare
+from shardd.git.plain_refs import PLAIN_REFS
+from shardd.git.repository import NEAR, Repository, create_bare
 
 HOOKS = "refused"
 """The core.hooksPath of a mirror: nothing is there, and without its hook a push gets no answer."""

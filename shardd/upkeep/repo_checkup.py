@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from shardd.authority import move_record
 from shardd.authority.authorities import EmbeddedAuthority
-from shardd.authority.facts import plain_patterns, plainly
 from shardd.authority.lease_clock import SystemTime, read
 from shardd.core.refs import LEASES, OtherRef, SpaceRef, classify, family_at, lease_ref, lock_of, space_ref
 from shardd.errors import SharddError, Unavailable
 from shardd.files.space_locks import PACKED_REFS, locked
 from shardd.git import aside, kept_packs, ref_locks
+from shardd.git.plain_refs import plain_patterns, plainly
 from shardd.git.repository import Repository, hardened
 from shardd.upkeep.doctor import OLD, Finding, leftovers
 
@@ -70,7 +70,7 @@ def _configuration(repository: Repository, wanted: dict[str, str]) -> Iterator[F
 def _refs(authority: EmbeddedAuthority) -> Iterator[Finding]:
     repository = authority.ledger.repository
     listed = repository.refs_below("refs/")
-    patterns = plain_patterns(repository)
+    patterns = plain_patterns(repository.git)
     spaces = [ref for ref in listed if isinstance(classify(ref), SpaceRef)]
     for ref in listed:
         where = f"{ref} in {repository.path}"

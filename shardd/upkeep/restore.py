@@ -32,8 +32,9 @@ from shardd.files.crash_points import Point, reached
 from shardd.files.durable import sync_directories, writing
 from shardd.files.server_dir import RESTORING, ServerDir
 from shardd.files.space_locks import flock
+from shardd.git.plain_refs import PLAIN_REFS
 from shardd.git.program import Git
-from shardd.git.repository import PLAIN_REFS, Repository
+from shardd.git.repository import Repository
 from shardd.upkeep.backup_manifest import FILES, Marker, files_in, lacking, read_marker, write_files
 from shardd.upkeep.mirror import Mirror
 

@@ -18,8 +18,9 @@ from shardd.errors import Misuse, Unavailable
 from shardd.files import durable
 from shardd.files.crash_points import Point
 from shardd.files.server_dir import RESTORING, ServerDir
+from shardd.git.plain_refs import PLAIN_REFS
 from shardd.git.program import Git
-from shardd.git.repository import PLAIN_REFS, Repository
+from shardd.git.repository import Repository
 from shardd.upkeep import backup as backups
 from shardd.upkeep import mirror as mirrors
 from shardd.upkeep import restore as restores

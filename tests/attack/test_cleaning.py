@@ -18,13 +18,13 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.pack import PackFileDisappeared
 
 from shardd.authority.authorities import embedded_authority
-from shardd.authority.facts import Pusher
+from shardd.authority.facts import Options, Pusher
 from shardd.authority.whole_log import import_events
-from shardd.core.codec import decode_event, genesis
-from shardd.core.event import Draft, Event, Head
+from shardd.core.codec import genesis
+from shardd.core.event import Draft, Head
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant
-from shardd.core.policy import Accept
+from shardd.core.policy import Accept, Reject
 from shardd.core.refs import Change, space_ref
 from shardd.core.refusals import HeadMoved
 from shardd.core.roles import FileAccess
@@ -35,11 +35,12 @@ from shardd.git import aside, kept_packs, pack_writer
 from shardd.git import program as storage_git
 from shardd.git import repository as storage_repository
 from shardd.git.kept_packs import KeptPacks
+from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository
 from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import commits, drafts, embedded, make_repo
+from tests.authorities import commits, drafts, embedded, make_repo, push
 
 CLEANING = {
     "repack": ["repack", "-a", "-d", "-q"],
@@ -95,13 +96,11 @@ def pushed(path: Path, count: int = 1) -> None:
         brought = commits(head, "alice", count=count)
         for each in brought:
             assert git(path, "hash-object", "-w", "-t", "commit", "--stdin", stdin=each.raw) == each.oid
-        with authority.hold([SPACE]) as held:
-            events: list[Event] = []
-            for each in brought:
-                seq = events[-1].seq if events else head.seq
-                events.append(decode_event(each.raw, oid=each.oid, parent_seq=seq))
-            move = Change(space_ref(SPACE), head.oid, brought[-1].oid)
-            held.move([move], Accept(events={space_ref(SPACE): events}), "alice")
+        move = Change(space_ref(SPACE), head.oid, brought[-1].oid)
+        incoming = PushedObjects(authority.ledger.repository)
+        decision = authority.push([move], Options(), lambda: Pusher("alice"), incoming)
+        if isinstance(decision, Reject):
+            raise decision.error()
 
 
 def pushed_many(path: Path) -> None:
@@ -113,8 +112,8 @@ def notes(path: Path) -> None:
     blob = git(path, "hash-object", "-w", "--stdin", stdin=b"a note")
     tree = git(path, "mktree", stdin=f"100644 blob {blob}\tnote\n".encode())
     oid = git(path, "commit-tree", tree, "-m", "notes")
-    with embedded(path) as authority, authority.hold([], also=["@notes-alice"]) as held:
-        held.move([Change("refs/notes/alice", None, oid)], Accept(), "alice")
+    with embedded(path) as authority:
+        assert isinstance(push(authority, "alice", [Change("refs/notes/alice", None, oid)]), Accept)
 
 
 def lease(path: Path) -> None:

@@ -17,11 +17,11 @@ from shardd.authority.appending import append_drafts
 from shardd.authority.embedded_repo import prepare
 from shardd.authority.facts import Pusher
 from shardd.authority.lease_store import LeaseStore
+from shardd.authority.ledger import Effects
 from shardd.core.event import Head
 from shardd.core.journal import encode_entry, entry_of
 from shardd.core.lease import Acquire, Grant, OneShot, Release
 from shardd.core.objects import commit_oid
-from shardd.core.policy import Accept
 from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.core.tenancy import Ended, Reason, Tenure
 from shardd.errors import Corrupt, Rejected, SharddError, Unavailable
@@ -81,12 +81,12 @@ def test_a_lock_file_of_a_killed_git_does_not_stop_a_lease_change(repo: Path) ->
 
 @pytest.mark.parametrize("left", ["refs/notes/alice.lock", "packed-refs.lock", "packed-refs.new"])
 def test_a_lock_file_of_a_killed_git_does_not_stop_a_deletion(repo: Path, left: str) -> None:
-    with embedded(repo) as authority, authority.hold([], also=["@notes-alice"]) as held:
+    with embedded(repo) as authority, authority.ledger.transaction([], also=["@notes-alice"]) as transaction:
         repository = authority.ledger.repository
         oid = repository.read_ref(space_ref(SPACE))
-        held.move([Change("refs/notes/alice", None, oid)], Accept(), "alice")
+        transaction.commit(Effects(refs=[Change("refs/notes/alice", None, oid)]))
         left_locked(repo / left)
-        held.move([Change("refs/notes/alice", oid, None)], Accept(), "alice")
+        transaction.commit(Effects(refs=[Change("refs/notes/alice", oid, None)]))
         assert repository.read_ref("refs/notes/alice") is None
 
 

@@ -17,10 +17,12 @@ import pytest
 from shardd.authority.appending import append_drafts
 from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.facts import Pusher
+from shardd.authority.ledger import Effects
 from shardd.authority.receive import Receiver
 from shardd.core.hook_protocol import FLUSH, packet
 from shardd.core.lease import Acquire, Grant, Release, Renew
 from shardd.core.policy import Accept
+from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, lease_ref, space_ref
 from shardd.errors import SharddError, Unavailable
 from shardd.files.crash_points import Point
@@ -34,7 +36,7 @@ from shardd.upkeep.repo_checkup import examine_repo
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import RIGHTS, commits, drafts, embedded, make_repo
+from tests.authorities import RIGHTS, bring, commits, drafts, embedded, make_repo, push
 from tests.e2e.needs import need
 
 REF = space_ref(SPACE)
@@ -274,13 +276,13 @@ def store(path: Path, raws: list[bytes]) -> None:
 
 
 def push_to_both(authority: EmbeddedAuthority) -> None:
-    with authority.hold([SPACE, OTHER]) as held:
-        moves = []
-        for space in (SPACE, OTHER):
-            events = commits(authority.existing(space), "alice", epoch=1)
-            store(authority.ledger.repository.path, [commit.raw for commit in events])
-            moves.append(Change(space_ref(space), authority.existing(space).oid, events[-1].oid))
-        held.move(moves, Accept(), "alice")
+    moves: list[Change] = []
+    brought: list[Candidate] = []
+    for space in (SPACE, OTHER):
+        head = authority.existing(space)
+        brought += commits(head, "alice")
+        moves.append(Change(space_ref(space), head.oid, brought[-1].oid))
+    assert isinstance(push(authority, "alice", moves, brought), Accept)
 
 
 def test_a_push_to_two_spaces_that_landed_in_part_is_finished(
@@ -457,7 +459,7 @@ def test_a_push_is_told_of_an_earlier_event_only_when_that_is_on_disk(
     with embedded(repo) as authority:
         head = authority.existing(SPACE)
         again = commits(head, "alice", events=events)[0]
-        store(repo, [again.raw])
+        bring(authority, [again])
     said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{head.oid} {again.oid} {REF}"), FLUSH, FLUSH]
     answer = BytesIO()
     with synced(monkeypatch) as paths:
@@ -613,11 +615,11 @@ def test_a_deletion_that_stands_still_holds_up_no_other_for_long(repo: Path, mon
 
     monkeypatch.setattr(storage_repository, "locked", at_once)
     with embedded(repo) as authority, locked(repo / "shardd" / "locks", [PACKED_REFS]):
-        with pytest.raises(Unavailable, match="stays taken"), authority.hold([OTHER]) as held:
-            held.move([Change(intent, base, None)], Accept(), "alice")
+        with pytest.raises(Unavailable, match="stays taken"), authority.ledger.transaction([OTHER]) as transaction:
+            transaction.commit(Effects(refs=[Change(intent, base, None)]))
         append(repo, drafts("alice"))
-    with embedded(repo) as authority, authority.hold([OTHER]) as held:
-        held.move([Change(intent, base, None)], Accept(), "alice")
+    with embedded(repo) as authority, authority.ledger.transaction([OTHER]) as transaction:
+        transaction.commit(Effects(refs=[Change(intent, base, None)]))
 
 
 def _is_free(path: Path) -> bool:

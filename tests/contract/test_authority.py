@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from shardd.core.lease import (
 from shardd.core.policy import Accept, Decision, Reject
 from shardd.core.tenancy import Ended, Reason
 from shardd.errors import Misuse, Rejected
-from tests.authorities import LEDGERS, PEOPLE, Backend, Kept, backend_of, commits, drafts
+from tests.authorities import LEDGERS, PEOPLE, Backend, Kept, backend_of, code, commits, drafts, together
 from tests.clocks import HOUR, SECOND, FakeTime
 
 SPACE = "whynot"
@@ -75,10 +74,6 @@ def refused(authority: Kept, transition: Transition) -> Rejected:
         authority.change(SPACE, transition)
     assert list(authority.history(SPACE)) == before
     return caught.value
-
-
-def code(decision: Decision) -> str:
-    return "" if isinstance(decision, Accept) else decision.code
 
 
 # The table at the top of core/lease.py: (asked by alice, while free / held by alice / held by bob).
@@ -343,27 +338,6 @@ def test_ttls_are_bounded(authority: Kept) -> None:
     for ttl in (0, 999, 31 * 24 * HOUR):
         with pytest.raises(Misuse):
             authority.change(SPACE, Acquire("alice", ttl))
-
-
-def together(jobs: list[Callable[[], None]]) -> None:
-    """Run them at once; the first failure of any is ours."""
-    failures: list[BaseException] = []
-    gate = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], None]) -> None:
-        try:
-            gate.wait()
-            job()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_one_of_many_acquires_wins(authority: Kept, backend: Backend) -> None:

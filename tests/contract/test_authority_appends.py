@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from shardd.core.lease import Acquire, Revoke
 from shardd.core.refusals import HeadMoved, NotHolder
 from shardd.core.roles import FileAccess
 from shardd.errors import Rejected
-from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, drafts
+from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, drafts, together
 from tests.clocks import FakeTime
 
 SPACE, OTHER = "whynot", "other"
@@ -166,10 +167,34 @@ def test_drafts_from_many_threads_stand_in_one_order(authority: Kept, backend: B
         for _ in range(5):
             made.extend(append_drafts(handle, SPACE, drafts(name), Pusher(name, unleased=True)))
 
-    threads = [threading.Thread(target=live, args=(name, backend.opened())) for name in ("alice", "bob", "carol")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(live, name, backend.opened()) for name in ("alice", "bob", "carol")])
     assert sorted(event.seq for event in made) == list(range(1, 16))
     assert authority.head(SPACE) == next(Head(e.seq, e.oid) for e in made if e.seq == 15)
+
+
+def test_of_many_who_begin_a_space_each_in_another_way_one_does(backend: Backend) -> None:
+    """By creating it, by importing a whole log, and by a first append."""
+    authority = backend.opened(FileAccess())
+    began: list[Head] = []
+    refused: list[str] = []
+
+    def begin(how: Callable[[Kept], Head]) -> None:
+        handle = backend.opened(FileAccess())
+        try:
+            began.append(how(handle))
+        except Rejected as error:
+            refused.append(error.code)
+
+    def append(handle: Kept) -> Head:
+        (event,) = append_drafts(handle, OTHER, drafts("alice"), OWNER, expected="absent", create=True)
+        return Head(event.seq, event.oid)
+
+    def take_over(handle: Kept) -> Head:
+        # Begins where no other does, so that it does not go on from an empty space.
+        log = [Numbered(seq, each) for seq, each in enumerate(drafts("alice", 2), 7)]
+        return import_events(handle, OTHER, log, OWNER, create=True).head
+
+    together([partial(begin, how) for how in (lambda each: each.create(OTHER, seq=3), take_over, append, append)])
+    assert [authority.existing(OTHER)] == began
+    assert len(refused) == 3
+    assert set(refused) <= {"exists", "non-fast-forward"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.authority.authorities import create_repo
+from shardd.authority.authorities import Authorities
 from shardd.commands.all_commands import run_on, server_grammar
 from shardd.commands.caller import Context
 from shardd.commands.run_command import speak
@@ -50,17 +50,17 @@ class Quiet(Deaf):
 def context(tmp_path: Path) -> Context:
     server = ServerDir.create(tmp_path / "server")
     server.access.grant(Grant("alice", "admin", ALL))
-    create_repo(server, "garden")
-    context = Context(server, "alice", operator=False, opened=lambda file: io.BytesIO(), work=Work(who="alice"))
-    with context.authority("garden") as authority:
+    authorities = Authorities.open(server)
+    authorities.create("garden")
+    with authorities.repo("garden", authorities.operator) as authority:
         authority.create("whynot")
-    return context
+    return Context(authorities, "alice", authorities.granted, opened=lambda file: io.BytesIO(), work=Work(who="alice"))
 
 
 def ended(context: Context, words: str, how: type[BaseException]) -> Outcome:
-    parser = server_grammar("ssh host")
+    grammar = server_grammar()
     with pytest.raises(how):
-        speak(parser, words.split(), lambda command: run_on(context, command), Deaf(how), work=context.work)
+        speak(grammar, words.split(), lambda command: run_on(context, command), Deaf(how), work=context.work)
     return context.work.outcome()
 
 

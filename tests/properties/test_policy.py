@@ -118,9 +118,10 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
     "an intent": (lambda f: moved(f, ref="refs/intents/whynot/alice/a"), "ref-not-allowed"),
     "any ref": (lambda f: moved(f, ref="refs/heads/main"), "ref-not-allowed"),
     "a replacement": (lambda f: moved(f, ref=f"refs/replace/{GENESIS.oid}"), "ref-not-allowed"),
-    "a lease ref, left to git": (lambda f: with_change(moved(f, ref="refs/leases/s"), plain=True), "ref-not-allowed"),
+    "a lease ref, left to git": (lambda f: with_change(moved(f, ref="refs/leases/s"), kept=True), "ref-not-allowed"),
     "another's notes": (lambda f: moved(f, ref="refs/notes/bob"), "not-permitted"),
-    "notes that are no commits": (lambda f: moved(f, ref="refs/notes/alice"), "bad-event"),
+    "notes, where none are kept": (lambda f: moved(f, ref="refs/notes/alice"), "ref-not-allowed"),
+    "notes that are no commits": (lambda f: with_change(moved(f, ref="refs/notes/alice"), kept=True), "bad-event"),
     "twice": (lambda f: replace(f, changes=[*f.changes, *f.changes]), "ref-not-allowed"),
     "an option": (lambda f: replace(f, malformed="epoch=x"), "stale-epoch"),
     "another option": (lambda f: replace(f, malformed="lease=x"), "not-holder"),
@@ -134,7 +135,7 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
 def of_notes(**notes: object) -> PushFacts:
     facts = NotesFacts(objects=3, size=300, largest_commit=("1" * 40, 100), largest_other=("2" * 40, 100))
     change = Change("refs/notes/alice", None, "3" * 40)
-    known = ChangeFacts(change, Role.READ, commit=True, notes=replace(facts, **notes))  # type: ignore[arg-type]
+    known = ChangeFacts(change, Role.READ, kept=True, commit=True, notes=replace(facts, **notes))  # type: ignore[arg-type]
     return PushFacts(repo="garden", principal="alice", changes=[known])
 
 
@@ -310,5 +311,5 @@ def test_any_facts_get_a_decision(facts: PushFacts) -> None:
             lease = each.space.tenancy.lease
             assert lease.holder == facts.principal if lease else facts.take_lease or facts.unleased
         else:
-            assert isinstance(each.change.parsed, NotesRef) or each.plain
+            assert isinstance(each.change.parsed, NotesRef) or each.kept
             assert isinstance(each.change.parsed, NotesRef | OtherRef)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardd.authority.facts import plainly
 from shardd.core.names import is_id
 from shardd.core.refs import (
     FAMILIES,
@@ -34,6 +33,7 @@ from shardd.core.refs import (
     shown,
     space_ref,
 )
+from shardd.git.plain_refs import plainly
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True).filter(is_id)
 INTENT_NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
