@@ -28,7 +28,7 @@ from shardd.service.session import Service
 from shardd.service.waiting import driven, heard
 
 GARDEN = Address("garden", "whynot")
-NEVER = 3600.0
+NEVER = 120.0
 PATIENCE = 60.0  # seconds after which nobody was woken
 
 
@@ -84,7 +84,7 @@ def counted(steps: Steps, looks: Counter[str], who: str) -> Steps:
 
 
 def test_a_waiter_is_woken_by_the_release(server: ServerDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By nothing else: it would look by itself only after an hour. And it looks only when something has changed."""
+    """By nothing else: it would look by itself only after minutes. And it looks only when something has changed."""
     monkeypatch.setattr(leases, "POLL_SECONDS", NEVER)
     here, looks = Process.of(server), Counter[str]()
     here.acquires("alice")
@@ -157,7 +157,7 @@ def served(server: ServerDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
 
 
 def test_the_server_wakes_its_waiters_at_once(served: ServerDir) -> None:
-    """In one server, with one thread for all of its commands, whose waiters look by themselves only after an hour."""
+    """In one server, with one thread for all of its commands, whose waiters look by themselves only after minutes."""
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("alice", "bob")}
     for name, key in keys.items():
         served.access.add_key(name, PublicKey.parse(key.export_public_key().decode()))
