@@ -73,7 +73,7 @@ def test_what_is_done_is_done_though_nobody_hears_of_it(context: Context, how: t
 @pytest.mark.parametrize("how", (BrokenPipeError, KeyboardInterrupt))
 def test_what_is_told_as_it_comes_and_cut_off_is_not(context: Context, how: type[BaseException]) -> None:
     speak(
-        server_grammar("ssh host"),
+        server_grammar(),
         ["append", "garden/whynot", "note", "--take-lease"],
         lambda command: run_on(context, command),
         Quiet(),
@@ -86,7 +86,7 @@ def test_what_was_waited_for_is_told(context: Context, monkeypatch: pytest.Monke
     context, now = replace(context, work=Work()), iter(range(1000))
     monkeypatch.setattr("shardd.authority.authority.monotonic", lambda: next(now))
     speak(
-        server_grammar("ssh host"),
+        server_grammar(),
         ["lease", "acquire", "garden/whynot"],
         lambda command: run_on(context, command),
         Quiet(),
