@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, SharddError
+from shardd.files.unwinding import unwinding
 from shardd.git.program import require_version
 from shardd.upkeep import backup, doctor, restore
 from shardd.upkeep.doctor import Finding
@@ -28,7 +27,7 @@ class Backup:
 
     def run(self, context: Context) -> Answer[Done]:
         context.require_owner()
-        with _unwinding():
+        with unwinding():
             saved = backup.backup(context.authorities, Path(self.dest))
         what = f"{many(saved.repos, 'repo')} with {many(saved.spaces, 'space')}"
         line = f"backed up {what} to {self.dest}; {many(saved.moved, 'ref')} had changed"
@@ -110,7 +109,7 @@ class Restore:
 
     def bring(self) -> Answer[Done]:
         require_version()
-        with _unwinding():
+        with unwinding():
             brought = restore.restore(Path(self.source), Path(self.root))
         lines = [f"restored the backup of {brought.made} to {self.root}"]
         lines += [f"  {space}: epochs go on from {epoch}" for space, epoch in brought.epochs.items()]
@@ -120,27 +119,6 @@ class Restore:
         left_out: dict[str, Json] = dict(brought.left_out)
         value: Json = {"dir": self.root, "made": brought.made, "epochs": epochs, "left_out": left_out}
         return say(lines, value)
-
-
-@contextmanager
-def _unwinding() -> Iterator[None]:
-    """A signal that asks us to end lets the block clean up first; further ones wait for that."""
-
-    def end(number: int, _: object) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    ends = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    # What is ignored stays so: a `nohup` means it.
-    before = {each: handler for each in ends if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
-    for each in before:
-        signal.signal(each, end)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def add(words: Words) -> None:

@@ -23,6 +23,7 @@ from shardd.core.names import is_oid
 from shardd.core.refs import Change
 from shardd.errors import Corrupt, SharddError, Unavailable
 from shardd.files.bounds import Bounds
+from shardd.files.unwinding import undisturbed
 from shardd.git.ref_locks import MARK
 
 OLDEST = (2, 36)
@@ -267,21 +268,28 @@ class Git:
     def _run(
         self, arguments: Sequence[str], stdin: bytes, pass_fds: Sequence[int]
     ) -> subprocess.CompletedProcess[bytes]:
-        with subprocess.Popen(
-            [executable(), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment,
-            pass_fds=tuple(pass_fds),
-        ) as child:
+        child: subprocess.Popen[bytes] | None = None
+        try:
+            with undisturbed():
+                child = subprocess.Popen(
+                    [executable(), *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=self._environment,
+                    pass_fds=tuple(pass_fds),
+                )
             if _own is not None:
                 _own().apply(child.pid)
-            try:
-                stdout, stderr = child.communicate(stdin)
-            except BaseException:
+            stdout, stderr = child.communicate(stdin)
+        except BaseException:
+            if child is not None:
                 child.kill()
-                raise
+            raise
+        finally:
+            if child is not None:
+                with child:
+                    pass  # its pipes are closed, and it has ended
         return subprocess.CompletedProcess(arguments, child.returncode, stdout, stderr)
 
 
