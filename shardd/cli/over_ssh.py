@@ -25,7 +25,7 @@ _ON_SPACE = {
     ("lease", "transfer"): False, ("lease", "grant"): False, ("append",): False,
 }  # fmt: skip
 _CHUNK = 256 * 1024
-_FLAGS = ("--json", "--fenced", "--force", "--lines", "--atomic", "--take-lease", "--help", "-h")
+_FLAGS = ("--json", "--fenced", "--force", "--lines", "--atomic", "--take-lease", "--create", "--help", "-h")
 
 
 def run(words: Sequence[str], url: str | None) -> int:

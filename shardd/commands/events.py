@@ -52,7 +52,7 @@ class Log:
 class Append:
     """type: None with `lines`, where standard input has one event a line; atomic: all of those lines, or none
 
-    expected, epoch, take_lease: as for append_drafts
+    expected, epoch, take_lease, create: as for append_drafts
     """
 
     address: Address
@@ -65,9 +65,11 @@ class Append:
     expected: Expected
     epoch: int | None
     take_lease: bool
+    create: bool
 
     def run(self, context: Context) -> Answer:
-        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
+        # Before anything is read.
+        context.require(Role.ADMIN if self.create else Role.APPEND, self.address.repo, self.address.space)
         if self.atomic and not self.lines:
             raise Misuse("--atomic goes with --lines")
         if self.lines:
@@ -122,7 +124,7 @@ class Append:
             )
             for line in lines
         ]
-        with context.space(self.address, Role.APPEND) as authority:
+        with context.authority(self.address.repo) as authority:
             return append_drafts(
                 authority,
                 self.address.space,
@@ -131,6 +133,7 @@ class Append:
                 expected=self.expected,
                 epoch=self.epoch,
                 take_lease=self.take_lease,
+                create=self.create,
             )
 
 
@@ -236,3 +239,4 @@ def add(words: Words) -> None:
     append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
     append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
     append.add_argument("--take-lease", action="store_true", help="take a free lease for this append alone")
+    append.add_argument("--create", action="store_true", help="begin the space if nobody has; for its admins")

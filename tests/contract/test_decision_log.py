@@ -2,33 +2,83 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import create_repo
+from shardd.client.remote_log import RemoteLog
 from shardd.core.event import Data, Draft, Event, Head
 from shardd.core.refusals import HeadMoved
+from shardd.core.roles import Grant
 from shardd.errors import BadEvent, Misuse, Rejected
+from shardd.files.server_dir import ServerDir
 from shardd.logs.decision_log import DecisionLog
 from shardd.logs.git_log import GitLog
 from shardd.logs.memory_log import MemoryLog
+from tests.e2e.cutting_proxy import cutting_proxy
+from tests.e2e.harness import Server
 
 WHEN = datetime(2026, 6, 15, 10, 0, 0, 123456, tzinfo=UTC)
 Make = Callable[[], DecisionLog]
 
 
-@pytest.fixture(params=["memory", "git"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes handles on one log: in memory the same object, in git a new handle on one repo."""
+@pytest.fixture(params=["memory", "git", "remote", "cut"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Makes handles on one log: in memory the same object, in git a new handle on one repo, over ssh a connection.
+
+    cut: each connection is cut, sooner or later, and most of them more than once
+    """
     if request.param == "memory":
         log = MemoryLog()
-        return lambda: log
-    return lambda: GitLog(tmp_path / "embedded.git")
+        yield lambda: log
+    elif request.param == "git":
+        yield lambda: GitLog(tmp_path / "embedded.git")
+    else:
+        server, keys = request.getfixturevalue("server"), request.getfixturevalue("keys")
+        with ExitStack() as stack:
+            port = server.port
+            if request.param == "cut":
+                port = stack.enter_context(cut_at_random(server.port, seed=request.node.name))
+            known = tmp_path / "known_hosts"
+            known.write_text(server.known_hosts().replace(f":{server.port} ", f":{port} "))
+            url = f"ssh://127.0.0.1:{port}/{planted(server)}.git"
+            yield lambda: stack.enter_context(RemoteLog(url, key=keys["alice"], known_hosts=known, create=True))
+
+
+def planted(server: Server) -> str:
+    """A fresh repo, whose spaces alice may begin."""
+    folder, name = ServerDir(server.root), server.next_name()
+    create_repo(folder, name)
+    folder.access.grant(Grant("alice", "admin", name))
+    return name
+
+
+@contextmanager
+def cut_at_random(target: int, *, seed: str) -> Iterator[int]:
+    """The port of a way to `target`, whose connections break after some bytes to either side.
+
+    The first ones in the handshake, which takes some 2,000; each carries more than the one before, so that the largest
+    call has one that carries it.
+    """
+    chance = random.Random(seed)
+    with cutting_proxy(target) as proxy:
+
+        def cut_later() -> None:
+            most = 2 ** (11 + 2 * proxy.connections)
+            proxy.to_server, proxy.to_client = chance.randint(most // 8, most), chance.randint(most // 8, most)
+
+        cut_later()
+        proxy.on_cut = cut_later
+        yield proxy.port
+        assert proxy.connections > 1
 
 
 @pytest.fixture
@@ -48,7 +98,7 @@ def test_an_event_comes_back_as_it_went(log: DecisionLog) -> None:
     made = log.append("whynot", "page.bound", data, subject="Home", actor="alice", id="e1", time=WHEN)
     assert made == next(log.events("whynot"))
     assert (made.seq, made.type, made.subject, made.actor, made.id) == (1, "page.bound", "Home", "alice", "e1")
-    assert (made.time, made.data, made.epoch, made.source_epoch) == (WHEN, data, None, None)
+    assert (made.time, made.data, made.source_epoch) == (WHEN, data, None)
     assert log.head("whynot") == Head(1, made.oid)
 
 
