@@ -31,7 +31,8 @@ from shardd.git import ref_locks
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import RIGHTS, bring, commits, drafts, embedded, make_repo, push
+from tests.authorities import RIGHTS, bring, commits, embedded, make_repo, push
+from tests.drafting import drafts
 from tests.e2e.needs import need
 
 REF = space_ref(SPACE)

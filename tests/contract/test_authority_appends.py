@@ -20,8 +20,9 @@ from shardd.core.lease import Acquire, Revoke
 from shardd.core.refusals import HeadMoved, NotHolder
 from shardd.core.roles import FileAccess
 from shardd.errors import Rejected
-from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, drafts, together
+from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, together
 from tests.clocks import FakeTime
+from tests.drafting import drafts
 
 SPACE, OTHER = "whynot", "other"
 ALICE, BOB, OWNER = Pusher("alice"), Pusher("bob"), Pusher("alice", unleased=True)
