@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,6 +28,7 @@ from shardd.core.refs import Change
 from shardd.core.roles import Access, Grant, Rights
 from shardd.git.pushed_objects import PushedObjects
 from shardd.git.repository import Repository, create_bare
+from tests.drafting import drafts
 
 PEOPLE = ("alice", "bob", "carol", "dave")
 ADMIN = "root"
@@ -77,14 +77,6 @@ def make_repo(path: Path) -> Path:
 def embedded(path: Path, *, source: TimeSource | None = None, rights: Rights = RIGHTS) -> Iterator[EmbeddedAuthority]:
     with Repository(path) as repository:
         yield embedded_authority(repository, label="garden", rights=lambda: rights, by=ADMIN, source=source)
-
-
-_serial = iter(range(10**9))
-
-
-def drafts(actor: str, count: int = 1) -> list[Draft]:
-    when = datetime(2026, 6, 15, 10, tzinfo=UTC)
-    return [Draft(type="page.bound", actor=actor, id=f"{actor}-{next(_serial)}", time=when) for _ in range(count)]
 
 
 def commits(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from shardd.core.canonical import Json
-from shardd.core.event import Draft, Event
+from shardd.core.event import Event
 from shardd.logs.decision_log import DecisionLog
 from shardd.logs.git_log import GitLog
 from shardd.logs.memory_log import MemoryLog
+from tests.drafting import CAST, Said, drafts
 
 SPACE = "wiki"
 
@@ -33,28 +32,10 @@ BACKENDS = {
 
 on_every_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 
-Said = tuple[str, dict[str, Json]]
-"""An event's type and data: all that matters in most tests."""
-
-
-def drafts(said: Iterable[Said], *, prefix: str = "e") -> list[Draft]:
-    """Drafts whose ids, times and actors follow from their place, so that every backend is given the very same."""
-    return [
-        Draft(
-            type=type,
-            data=data,
-            subject="Home" if number % 3 == 0 else None,
-            actor=("alice", "bob", "Carol <carol@example.org>")[number % 3],
-            id=f"{prefix}-{number}",
-            time=datetime(2026, 6, 15, 10, tzinfo=UTC) + timedelta(minutes=number),
-        )
-        for number, (type, data) in enumerate(said, start=1)
-    ]
-
 
 def appended(log: DecisionLog, said: Iterable[Said], *, prefix: str = "e") -> list[Event]:
     """Append them all and read back the whole log."""
-    batch = drafts(said, prefix=prefix)
+    batch = drafts(CAST, said, prefix=prefix)
     if batch:
         log.append_many(SPACE, batch)
     return list(log.events(SPACE))

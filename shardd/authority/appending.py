@@ -28,10 +28,13 @@ def append_drafts(
 ) -> list[Event]:
     """The events as they stand in the log, durable; Rejected, HeadMoved or Unavailable, and nothing appended.
 
-    epoch: the one the pusher believes in; create: begin the space if nobody has
+    epoch: the one the pusher believes in; create: begin the space if nobody has, as an admin of it
     take_lease: take the lease for this append alone, if it is free
     """
-    with authority.hold([space], creating=create and authority.head(space) is None) as held:
+    begins = create and authority.head(space) is None
+    if not begins:
+        authority.existing(space)
+    with authority.hold([space], creating=begins) as held:
         standing = held.standing(space)
         head = standing.head
         if head is not None:
@@ -47,7 +50,7 @@ def append_drafts(
             return []
         if head is None:
             # A space begins by the same move of its ref as its first events: a refused append begins none.
-            head = Head(0, genesis_oid(space)) if create else authority.existing(space)
+            head = Head(0, genesis_oid(space))
         lease = standing.tenancy.lease
         mine = None
         if lease is not None and lease.holder == pusher.principal and (epoch is not None or not lease.fenced):

@@ -130,14 +130,16 @@ def append_facts(
     known: finds those of some Event-Ids that the space has, None if it has none; Misuse if there is no commit
     create: a space that does not exist may be begun by it
     """
-    if standing.head is None and create:
-        standing = replace(standing, head=Head(0, genesis_oid(standing.space)))
     if not commits:
         raise Misuse("an append without events")
+    begins = standing.head is None and create
+    if begins:
+        standing = replace(standing, head=Head(0, genesis_oid(standing.space)))
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
     found = known(claimed_ids(commits)) if known and relation is Relation.EXTENDS else {}
     change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
-    return _one_space(terms, pusher, standing, change, space_facts(standing, relation, commits, found), options)
+    space = replace(space_facts(standing, relation, commits, found), begins=begins)
+    return _one_space(terms, pusher, standing, change, space, options)
 
 
 def import_facts(
@@ -154,11 +156,12 @@ def import_facts(
 
     beginning, tip: the genesis and the newest commit of its chain; None before that is known
     """
-    if standing.head is None and create:
+    begins = standing.head is None and create
+    if begins:
         standing = replace(standing, head=beginning or Head(0, genesis_oid(standing.space)))
     old = beginning or standing.head
     change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
-    space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True)
+    space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True, begins=begins)
     return _one_space(terms, pusher, standing, change, space, options)
 
 

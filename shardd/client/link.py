@@ -176,8 +176,10 @@ def _converse(channel: Channel, stdin: bytes | IO[bytes]) -> Said:
 
 
 def _send(channel: Channel, stdin: bytes | IO[bytes]) -> None:
+    from paramiko import SSHException
+
     # A server that has refused already reads no further; what it said is read all the same.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError, SSHException):
         if isinstance(stdin, bytes):
             channel.sendall(stdin)
         else:

@@ -42,8 +42,9 @@ T = TypeVar("T")
 
 
 class RemoteLog(DraftingLog):
-    """A DecisionLog over the repo that `url` names, like `ssh://host:2222/garden.git`. Spaces are created by an admin.
+    """A DecisionLog over the repo that `url` names, like `ssh://host:2222/garden.git`.
 
+    create: begin a space that nobody has created, by the first append to it; an admin of the space may
     take_lease: take a free lease for each append alone; otherwise the principal must hold it
     epoch: the one that the caller holds, where the lease is fenced; known_hosts: in place of ~/.ssh/known_hosts
     key: a private key file, in place of the agent's and those in ~/.ssh
@@ -57,6 +58,7 @@ class RemoteLog(DraftingLog):
         url: str,
         *,
         take_lease: bool = True,
+        create: bool = False,
         epoch: int | None = None,
         key: str | Path | None = None,
         known_hosts: str | Path | None = None,
@@ -73,6 +75,7 @@ class RemoteLog(DraftingLog):
             *(["--take-lease"] if take_lease else []),
             *(["--epoch", str(epoch)] if epoch is not None else []),
         ]
+        self._create = ["--create"] if create else []
         super().__init__(clock, ids)
         self._retry_seconds = retry_seconds
         self._lock = threading.RLock()
@@ -92,7 +95,7 @@ class RemoteLog(DraftingLog):
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
         drafts = list(events)
-        words = ["append", self._label(space), "--lines", "--atomic", *self._options]
+        words = ["append", self._label(space), "--lines", "--atomic", *self._options, *self._create]
         if expected is not None:
             words += ["--expected", expected if isinstance(expected, str) else f"{expected.seq}:{expected.oid}"]
 

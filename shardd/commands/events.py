@@ -46,7 +46,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """expected, epoch, take_lease: as for append_drafts"""
+    """expected, epoch, take_lease, create: as for append_drafts"""
 
     address: Address
     type: str | None
@@ -57,22 +57,23 @@ class Append:
     expected: Expected
     epoch: int | None
     take_lease: bool
+    create: bool
 
     def run(self, context: Context) -> Answer[Event]:
-        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
+        how = How(self.address, self.expected, self.epoch, self.take_lease, self.create)
+        how.require(context)  # before anything is read
         if self.atomic:
             raise Misuse("--atomic goes with --lines")
         if self.type is None:
             raise Misuse("name the TYPE of the event, or use --lines")
         line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
-        how = How(self.address, self.expected, self.epoch, self.take_lease)
         appended: Each[Event] = Each(lambda event: f"{self.address} {event.seq} {event.oid}", _appended)
         return Answer(how.append(context, [line]), appended)
 
 
 @dataclass(frozen=True, slots=True)
 class AppendLines:
-    """One event a line; atomic: all of those lines, or none. expected, epoch, take_lease: as for append_drafts"""
+    """One event a line; atomic: all of those lines, or none. The others: as for append_drafts"""
 
     address: Address
     type: str | None
@@ -80,14 +81,15 @@ class AppendLines:
     expected: Expected
     epoch: int | None
     take_lease: bool
+    create: bool
 
     lines: ClassVar[bool] = True
 
     def converse(self, context: Context, lines: IO[bytes]) -> Answer[Json]:
-        context.require(Role.APPEND, self.address.repo, self.address.space)  # before anything is read
+        how = How(self.address, self.expected, self.epoch, self.take_lease, self.create)
+        how.require(context)  # before anything is read
         if self.type is not None:
             raise Misuse("with --lines the events come on standard input, and no TYPE is named")
-        how = How(self.address, self.expected, self.epoch, self.take_lease)
         answers = self._all(context, how, lines) if self.atomic else self._each(context, how, lines)
         return Answer(answers, _ANSWERS)
 
@@ -128,6 +130,15 @@ class How:
     expected: Expected
     epoch: int | None
     take_lease: bool
+    create: bool
+
+    @property
+    def _role(self) -> Role:
+        return Role.ADMIN if self.create else Role.APPEND
+
+    def require(self, context: Context) -> None:
+        """Nothing if the caller has the role that it takes, else Rejected."""
+        context.require(self._role, self.address.repo, self.address.space)
 
     def append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
         drafts = [
@@ -141,7 +152,7 @@ class How:
             )
             for line in lines
         ]
-        with context.authority(self.address, Role.APPEND) as authority:
+        with context.authority(self.address, self._role, begun=not self.create) as authority:
             return append_drafts(
                 authority,
                 self.address.space,
@@ -150,6 +161,7 @@ class How:
                 expected=self.expected,
                 epoch=self.epoch,
                 take_lease=self.take_lease,
+                create=self.create,
             )
 
 
@@ -261,3 +273,4 @@ def add(words: Words) -> None:
     append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
     append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
     append.add_argument("--take-lease", action="store_true", help="take a free lease for this append alone")
+    append.add_argument("--create", action="store_true", help="begin the space if nobody has; for its admins")

@@ -123,7 +123,7 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         raise Rejected(
             "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
         )
-    _require(facts, each, principal, LOG.role)
+    _require(facts, each, principal, Role.ADMIN if space.begins else LOG.role)
     if each.change.new is None:
         raise Rejected("deletion", f"{label} is append-only: its branch is never deleted", _freeze_instead(label))
     if space.frozen is not None:

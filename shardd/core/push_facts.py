@@ -60,6 +60,7 @@ class SpaceFacts:
     oversized: where the relation is TOO_LARGE, the commit that is
     known_ids: those of the pushed Event-Ids that the space already has, and where
     importing: a whole log is to be taken over, which core/import_chain.py has checked event by event
+    begins: nobody has created the space; it is begun by this, and `head` is its genesis
     """
 
     head: Head | None
@@ -71,6 +72,7 @@ class SpaceFacts:
     oversized: TooLarge | None = None
     known_ids: Mapping[str, Head] = field(default_factory=dict)
     importing: bool = False
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ from shardd.git.repository import Repository
 from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import commits, drafts, embedded, make_repo, push
+from tests.authorities import commits, embedded, make_repo, push
+from tests.drafting import drafts
 
 CLEANING = {
     "repack": ["repack", "-a", "-d", "-q"],

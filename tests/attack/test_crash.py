@@ -20,7 +20,8 @@ from shardd.files.crash_points import VARIABLE, Point
 from shardd.files.server_dir import ServerDir
 from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
-from tests.authorities import ADMIN, RIGHTS, drafts, embedded, make_repo
+from tests.authorities import ADMIN, RIGHTS, embedded, make_repo
+from tests.drafting import drafts
 
 SPACE = "whynot"
 ORDER = list(Point)

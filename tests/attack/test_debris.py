@@ -32,7 +32,8 @@ from shardd.logs.git_log import GitLog
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import drafts, embedded, loosen, make_repo
+from tests.authorities import embedded, loosen, make_repo
+from tests.drafting import drafts
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from shardd.files.crash_points import Point
 from shardd.git.repository import Repository
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, git
-from tests.authorities import drafts, embedded, make_repo
+from tests.authorities import embedded, make_repo
+from tests.drafting import drafts
 
 
 @pytest.fixture

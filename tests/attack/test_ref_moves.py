@@ -36,7 +36,8 @@ from shardd.upkeep.repo_checkup import examine_repo
 from tests.attack import slow_git
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, append, fsck, history
-from tests.authorities import RIGHTS, bring, commits, drafts, embedded, make_repo, push
+from tests.authorities import RIGHTS, bring, commits, embedded, make_repo, push
+from tests.drafting import drafts
 from tests.e2e.needs import need
 
 REF = space_ref(SPACE)

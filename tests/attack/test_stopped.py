@@ -14,7 +14,8 @@ from shardd.core.refs import space_ref
 from shardd.files.crash_points import Point
 from tests.attack.children import Child
 from tests.attack.test_crash import SPACE, clone, git, hosted, newest, pushed
-from tests.authorities import drafts, embedded
+from tests.authorities import embedded
+from tests.drafting import drafts
 
 __all__ = ["clone", "hosted"]
 

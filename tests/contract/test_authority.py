@@ -31,8 +31,9 @@ from shardd.core.lease import (
 from shardd.core.policy import Accept, Decision, Reject
 from shardd.core.tenancy import Ended, Reason
 from shardd.errors import Misuse, Rejected
-from tests.authorities import LEDGERS, PEOPLE, Backend, Kept, backend_of, code, commits, drafts, together
+from tests.authorities import LEDGERS, PEOPLE, Backend, Kept, backend_of, code, commits, together
 from tests.clocks import HOUR, SECOND, FakeTime
+from tests.drafting import drafts
 
 SPACE = "whynot"
 TTL = 60 * SECOND

@@ -20,8 +20,9 @@ from shardd.core.lease import Acquire, Revoke
 from shardd.core.refusals import HeadMoved, NotHolder
 from shardd.core.roles import FileAccess
 from shardd.errors import Rejected
-from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, drafts, together
+from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, together
 from tests.clocks import FakeTime
+from tests.drafting import drafts
 
 SPACE, OTHER = "whynot", "other"
 ALICE, BOB, OWNER = Pusher("alice"), Pusher("bob"), Pusher("alice", unleased=True)
@@ -77,13 +78,19 @@ def test_an_append_takes_a_free_lease_for_itself_alone(authority: Kept) -> None:
     assert (caught.value.lease.holder, told(authority)) == ("bob", [(1, "alice"), (2, "bob")])
 
 
-def test_an_append_may_begin_its_space_and_a_refused_one_begins_none(authority: Kept) -> None:
-    with pytest.raises(Rejected):
+def test_an_append_of_an_admin_may_begin_its_space_and_a_refused_one_begins_none(backend: Backend) -> None:
+    authority = backend.opened(FileAccess())
+    authority.create(SPACE)
+    with pytest.raises(NotHolder):
         append_drafts(authority, OTHER, drafts("bob"), BOB, create=True)
+    with pytest.raises(Rejected, match="the role admin"):
+        append_drafts(backend.opened(), OTHER, drafts("alice"), OWNER, create=True)
     assert (authority.head(OTHER), list(authority.ledger.spaces())) == (None, [SPACE])
     (event,) = append_drafts(authority, OTHER, drafts("alice"), OWNER, create=True)
     assert (event.seq, authority.head(OTHER)) == (1, Head(1, event.oid))
-    assert list(authority.ledger.spaces()) == [OTHER, SPACE]
+    (taken,) = append_drafts(authority, "third", drafts("bob"), BOB, create=True, take_lease=True)
+    assert (taken.seq, taken.epoch, told(authority, "third")) == (1, 1, [(1, "bob")])
+    assert list(authority.ledger.spaces()) == [OTHER, "third", SPACE]
 
 
 def test_a_frozen_space_takes_nothing_and_says_why(authority: Kept) -> None:

@@ -23,21 +23,9 @@ from shardd.core.refs import Change, space_ref
 from shardd.core.refusals import HeadMoved, NotHolder
 from shardd.core.roles import Access, Rights
 from shardd.errors import Rejected
-from tests.authorities import (
-    LEDGERS,
-    PEOPLE,
-    RIGHTS,
-    Backend,
-    Kept,
-    backend_of,
-    bring,
-    code,
-    commits,
-    drafts,
-    push,
-    together,
-)
+from tests.authorities import LEDGERS, PEOPLE, RIGHTS, Backend, Kept, backend_of, bring, code, commits, push, together
 from tests.clocks import FakeTime
+from tests.drafting import drafts
 
 SPACE, OTHER = "whynot", "other"
 NOBODY = Access(frozenset())

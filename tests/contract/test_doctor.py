@@ -29,7 +29,7 @@ from shardd.files.server_dir import ServerDir
 from shardd.git.program import Git
 from shardd.git.ref_locks import MARK
 from shardd.version import VERSION
-from tests.authorities import drafts
+from tests.drafting import drafts
 
 REPO = "repos/garden.git"
 TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"

@@ -26,7 +26,8 @@ from shardd.core.roles import Grant as Given
 from shardd.errors import Rejected
 from shardd.files.access import AccessFiles, PublicKey
 from shardd.files.server_dir import ServerDir
-from tests.authorities import LEDGERS, RIGHTS, Kept, backend_of, drafts
+from tests.authorities import LEDGERS, RIGHTS, Kept, backend_of
+from tests.drafting import drafts
 
 SPACE = "whynot"
 NOBODY = Access()

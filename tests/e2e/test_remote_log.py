@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from shardd import (
-    Draft,
     GitLog,
     Head,
     HeadMoved,
@@ -30,6 +29,7 @@ from shardd.client.remote_log import _values
 from shardd.core.roles import Grant
 from shardd.errors import BadEvent, Corrupt
 from shardd.files.access import AccessFiles
+from tests.drafting import drafts
 from tests.e2e.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.e2e.harness import DEADLINE, Actor, Garden, Server, wait_until
 
@@ -47,19 +47,13 @@ def log(alice: Actor, garden: Garden) -> Iterator[RemoteLog]:
         yield log
 
 
-def drafts(count: int, *, start: int = 0) -> list[Draft]:
-    return [
-        Draft(type="note", data={"n": n}, actor="alice", id=f"id-{n}", time=WHEN) for n in range(start, start + count)
-    ]
-
-
 def test_what_is_appended_is_read_alike_from_near_and_far(log: RemoteLog, garden: Garden) -> None:
     empty = log.head("whynot")
     assert empty is not None
     assert (empty.seq, list(log.events("whynot"))) == (0, [])
     made = log.append("whynot", "page.bound", {"k": 1.0, "a": ["é", None, 1e21]}, subject="Home", time=WHEN)
     assert (made.seq, made.actor, made.data, made.time) == (1, "alice", {"k": 1, "a": ["é", None, 1e21]}, WHEN)
-    log.append_many("whynot", drafts(20))
+    log.append_many("whynot", drafts("alice", range(20)))
     near = GitLog(garden.path)
     assert list(log.events("whynot")) == list(near.events("whynot"))
     assert [e.seq for e in log.events("whynot", after=18)] == [19, 20, 21]
@@ -107,10 +101,10 @@ def test_heads_retries_and_batches(log: RemoteLog) -> None:
     assert moved.value.head == Head(1, one.oid)
     assert log.append("whynot", "note", id="once", expected=start) == one
     with pytest.raises(Rejected) as caught:
-        log.append_many("whynot", [*drafts(1), *drafts(1)])
+        log.append_many("whynot", [*drafts("alice", range(1)), *drafts("alice", range(1))])
     assert caught.value.code == "duplicate-event"
-    batch = log.append_many("whynot", drafts(3))
-    assert log.append_many("whynot", drafts(3)) == batch
+    batch = log.append_many("whynot", drafts("alice", range(3)))
+    assert log.append_many("whynot", drafts("alice", range(3))) == batch
     assert log.append_many("whynot", []) == []
     assert log.head("whynot") == Head(4, batch[-1].oid)
 
@@ -171,7 +165,7 @@ def test_a_call_is_made_once_wherever_its_connection_is_cut(alice: Actor, garden
 
 def test_a_batch_and_a_read_are_whole_wherever_the_connection_is_cut(alice: Actor, garden: Garden) -> None:
     with far(alice, garden) as (proxy, log):
-        batch = log.append_many("whynot", drafts(200))
+        batch = log.append_many("whynot", drafts("alice", range(200)))
         read = proxy.carried
         assert list(log.events("whynot")) == batch
         whole = proxy.carried
@@ -181,11 +175,11 @@ def test_a_batch_and_a_read_are_whole_wherever_the_connection_is_cut(alice: Acto
             assert list(log.events("whynot")) == batch
             log.close()
             proxy.cut_once(to_client=size)
-            assert log.append_many("whynot", drafts(200)) == batch
+            assert log.append_many("whynot", drafts("alice", range(200))) == batch
         for size in (3000, 20_000):
             log.close()
             proxy.cut_once(to_server=size)
-            more = drafts(200, start=batch[-1].seq)
+            more = drafts("alice", range(start := batch[-1].seq, start + 200))
             batch += log.append_many("whynot", more)
     assert list(GitLog(garden.path).events("whynot")) == batch
 
@@ -222,10 +216,10 @@ def test_the_error_in_the_end_names_the_ids_for_the_callers_own_retry(alice: Act
         log.close()
         proxy.to_client = whole
         with pytest.raises(Unavailable) as caught:
-            log.append_many("whynot", drafts(3))
-        assert caught.value.ids == ("id-0", "id-1", "id-2")
+            log.append_many("whynot", drafts("alice", range(3)))
+        assert caught.value.ids == ("e-0", "e-1", "e-2")
         proxy.heal()
-        log.append_many("whynot", drafts(3))
+        log.append_many("whynot", drafts("alice", range(3)))
     assert garden.subjects() == 5 * ["note"]
 
 
@@ -234,7 +228,7 @@ def test_an_import_whose_answer_was_lost_is_done_though_the_log_has_grown(
 ) -> None:
     AccessFiles(server.root).grant(Grant("alice", "import", garden.repo))
     old = MemoryLog()
-    old.append_many("whynot", drafts(20))
+    old.append_many("whynot", drafts("alice", range(20)))
     with connect(alice, garden) as log:
         done = import_log(log, "whynot", old.events("whynot"))
         assert import_log(log, "whynot", old.events("whynot")) == done

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from shardd.core.canonical import Json
-from tests.backends import Said
+from tests.drafting import Said
 
 KEYS = ("Home", "Start", "Übersicht", "notes/a", "notes/b", "𝒵-page")
 SHARDS = ("garden", "desk", "library")

@@ -16,7 +16,8 @@ from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.stamp import stamp
 from shardd.core.state import EMPTY, CoordinationState
 from shardd.core.statediff import diff_states
-from tests.backends import Said, events_of
+from tests.backends import events_of
+from tests.drafting import Said
 from tests.properties.sequences import KEYS, key, sequences
 
 

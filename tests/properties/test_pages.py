@@ -14,7 +14,8 @@ from shardd.logs.decision_log import DecisionLog
 from shardd.logs.memory_log import MemoryLog
 from shardd.wiki.shard import DictShard
 from shardd.wiki.space import InformationSpace
-from tests.backends import SPACE, Backend, Said, appended, on_every_backend
+from tests.backends import SPACE, Backend, appended, on_every_backend
+from tests.drafting import Said
 from tests.properties.sequences import SHARDS, key, sequences, text
 
 Shards = dict[str, dict[str, str | bytes]]

@@ -91,6 +91,7 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
     "nothing known": (lambda f: with_change(f, space=None), "no-such-space"),
     "role": (lambda f: with_change(f, role=Role.PROPOSE), "not-permitted"),
     "no role": (lambda f: with_change(f, role=Role.NONE), "not-permitted"),
+    "begins a space": (lambda f: with_space(f, begins=True), "not-permitted"),
     "deletion": (lambda f: moved(f, new=None), "deletion"),
     "frozen": (lambda f: with_space(f, frozen="for the audit"), "frozen"),
     "frozen, silently": (lambda f: with_space(f, frozen=""), "frozen"),

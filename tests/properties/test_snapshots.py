@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from shardd.core.fold import coordination, fold
 from shardd.logs.as_of import state_at
 from shardd.logs.snapshots import SnapshotStore, catch_up
-from tests.backends import SPACE, Backend, Said, appended, drafts, on_every_backend
+from tests.backends import SPACE, Backend, appended, on_every_backend
+from tests.drafting import CAST, Said, drafts
 from tests.properties.sequences import sequences
 
 FOLD = coordination()
@@ -45,7 +46,10 @@ def test_a_rewound_log_is_never_answered_from_the_old_one(backend: Backend) -> N
             for number, said in enumerate(([*shared, *one], [*shared, *other], shared)):
                 log = backend.new(Path(folder, str(number)))
                 # The shared part has the same ids in each, so the same oids; what follows has its own.
-                batch = drafts(said, prefix="e")[: len(shared)] + drafts(said, prefix=f"of-{number}")[len(shared) :]
+                batch = (
+                    drafts(CAST, said, prefix="e")[: len(shared)]
+                    + drafts(CAST, said, prefix=f"of-{number}")[len(shared) :]
+                )
                 if batch:
                     log.append_many(SPACE, batch)
                 expected = fold(log.events(SPACE))

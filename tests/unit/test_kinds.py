@@ -17,7 +17,8 @@ from shardd.core.state import CoordinationState
 from shardd.core.statediff import StateDiff, diff_states
 from shardd.core.statetext import state_lines
 from shardd.errors import Misuse
-from tests.backends import Said, events_of
+from tests.backends import events_of
+from tests.drafting import Said
 
 ATTACHED: Said = ("shard.attached", {"shard": "garden", "kind": "folder", "title": "The garden"})
 BOUND: Said = ("page.bound", {"page": "Home", "same_as": "Start"})

@@ -13,7 +13,8 @@ from shardd.errors import Misuse
 from shardd.logs.as_of import parse_point, resolve
 from shardd.logs.memory_log import MemoryLog
 from shardd.logs.snapshots import SnapshotStore, catch_up
-from tests.backends import SPACE, Said, appended
+from tests.backends import SPACE, appended
+from tests.drafting import Said
 
 ONE: Said = ("acme.seen", {})
 
