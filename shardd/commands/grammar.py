@@ -6,10 +6,12 @@ Each module of commands adds its own words; a command is a frozen dataclass, and
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import Any, NoReturn
 
+from shardd.core.names import Address
 from shardd.errors import Misuse
 
 PROGRAM = "shardd"
@@ -36,12 +38,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **how: Any) -> None:
         self.takes: list[str] = []
         """Its arguments that are no options, by name."""
+        self.fills = False
+        """Whether a clone may fill in the space, where none is named."""
         super().__init__(allow_abbrev=False, **how)
 
     def add_argument(self, *names: str, **how: Any) -> argparse.Action:
         if not names[0].startswith("-"):
             self.takes.append(names[0])
         return super().add_argument(*names, **how)
+
+    def add_space(self, *, new: bool = False, every: bool = False) -> None:
+        """The space that the command is about, its first argument.
+
+        new: one that is not there yet; every: all of them if it is left out
+        """
+        how: dict[str, Any] = {"nargs": "?", "help": "default: every space"} if every else {}
+        self.add_argument("address", metavar="REPO/SPACE", type=Address.parse, **how)
+        self.fills = not new and not every
 
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
@@ -116,16 +129,25 @@ class Grammar:
         return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
 
 
+def asks_json(words: Sequence[str]) -> bool:
+    """Whether a program listens: to be known where the words do not parse as well."""
+    return "--json" in _options(words)
+
+
 def _check_once(words: Sequence[str]) -> None:
     """Misuse for an option that is given twice: argparse would silently take the last."""
     seen: set[str] = set()
-    for word in words:
-        if word == "--":
-            return
-        name = word.partition("=")[0]
-        if word.startswith("--") and name in seen:
+    for option in _options(words):
+        name = option.partition("=")[0]
+        if name in seen:
             raise Misuse(f"{name[:40]} is given twice")
         seen.add(name)
+
+
+def _options(words: Sequence[str]) -> Iterator[str]:
+    """The long ones, wherever they stand, each with the value that a `=` gives it."""
+    before = takewhile(lambda word: word != "--", words)
+    return (word for word in before if word.startswith("--"))
 
 
 def integer(text: str) -> int:
