@@ -6,6 +6,7 @@ Each module of commands adds its own words; a command is a frozen dataclass, and
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
@@ -19,15 +20,17 @@ PROGRAM = "shardd"
 
 
 class HelpAsked(Exception):
-    """`--help`: carries the text."""
+    """`--help`, of what `parser` reads."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self._parser = parser
 
     def seen_from(self, reach: str) -> str:
         """The text, for whoever calls our commands by `reach`."""
-        return self.text.replace(f"usage: {PROGRAM}", f"usage: {reach}", 1)
+        shown = copy.copy(self._parser)  # which is everybody's
+        shown.prog = reach + self._parser.prog.removeprefix(PROGRAM)
+        return shown.format_help()
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
 
     def print_help(self, file: object = None) -> None:
-        raise HelpAsked(self.format_help())
+        raise HelpAsked(self)
 
 
 class RawParser(Parser):

@@ -13,20 +13,25 @@ from shardd.commands.git_request import wants_json
 from shardd.commands.grammar import HelpAsked, asks_json
 from shardd.errors import Misuse
 
+WIDTH = 80
+
 HERE = Remote("host", None, "garden", "whynot")
 
 
-def test_it_is_made_once_and_each_reader_is_told_by_what_he_calls() -> None:
+def test_it_is_made_once_and_each_reader_is_told_by_what_he_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
     grammar = server_grammar()
     assert server_grammar() is grammar
     with pytest.raises(HelpAsked) as asked:
-        grammar.parse(["help", "lease", "renew"])
+        grammar.parse(["help", "append"])
     with pytest.raises(Misuse) as below:
         grammar.parse(["lease", "renew"])
     with pytest.raises(Misuse) as above:
         grammar.parse(["frob"])
-    for reach in ("shardd", "ssh -p 2222 wiki"):
-        assert asked.value.seen_from(reach).startswith(f"usage: {reach} lease renew [-h]")
+    for reach in ("shardd", "ssh -p 2222 git@wiki.example.org"):
+        text = asked.value.seen_from(reach)
+        assert text.startswith(f"usage: {reach} append [-h]")
+        assert max(map(len, text.split("\n"))) <= WIDTH
         assert f"see `{reach} lease renew --help`" in below.value.seen_from(reach)
         assert above.value.seen_from(reach) == f"see `{reach} help`"
 
