@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
     except HelpAsked as asked:
-        print(asked.text, end="")
+        print(asked.seen_from(PROGRAM), end="")
         return 0
     except KeyboardInterrupt:
         return 130

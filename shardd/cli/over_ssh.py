@@ -14,8 +14,9 @@ from shardd.cli.clone import Clone
 from shardd.cli.progress import open_input
 from shardd.client.address import Remote, parse_url
 from shardd.commands.all_commands import server_grammar
-from shardd.commands.grammar import RawParser
+from shardd.commands.grammar import HelpAsked, RawParser
 from shardd.commands.import_export import Import
+from shardd.core.names import Address
 from shardd.errors import Misuse, Unavailable
 from shardd.logs.log_transfer import lines_of
 
@@ -55,24 +56,38 @@ def of_clone() -> Remote:
 def with_space(words: Sequence[str], remote: Remote) -> list[str]:
     """The words, with the clone's REPO/SPACE put in where the command takes one and none is given.
 
-    Where a space is all that the command takes, `SPACE` alone means that one of the clone's repo.
+    Where a space is all that the command takes, `SPACE` alone means that one of the clone's repo. What does not parse
+    here goes as it is: the server, which may know more words than we do, says what is wrong, and what may be asked.
     """
     found = server_grammar(RawParser).words.find(words)
     if found is None or remote.repo is None or found[0].takes[:1] != ["address"]:
-        return list(words)  # the server knows what they mean, if anybody does
+        return list(words)
     parser, rest = found
     told = [_Word(word, len(words) - len(rest) + at) for at, word in enumerate(rest)]
-    said = vars(parser.parse_intermixed_args(told))
+    try:
+        said = vars(parser.parse_intermixed_args(told))
+    except (Misuse, HelpAsked):
+        return list(words)
     given = [word for name in parser.takes if isinstance(word := said[name], _Word)]
     # Just before the other arguments: argparse wants them together.
     at = given[0].at if given else len(words)
-    if given and given[0].startswith(f"{remote.repo}/"):
+    if given and _is_address(given[0]):
         return list(words)
     if given and parser.takes == ["address"]:
         return [*words[:at], given[0] if "/" in given[0] else f"{remote.repo}/{given[0]}", *words[at + 1 :]]
+    if not parser.fills:
+        return list(words)
     if remote.space is None:
         raise Misuse("which space?", "check one out with `git switch spaces/NAME`, or name it: REPO/SPACE")
     return [*words[:at], f"{remote.repo}/{remote.space}", *words[at:]]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        Address.parse(text)
+    except Misuse:
+        return False
+    return True
 
 
 class _Word(str):

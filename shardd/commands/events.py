@@ -253,10 +253,10 @@ _ANSWERS: Each[Json] = Each(encoded, lambda answer: answer)
 
 def add(words: Words) -> None:
     log = words.command("log", Log, "show the events of a space")
-    log.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    log.add_space()
     log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
     append = words.command("append", Append, "append one event; you must hold the lease")
-    append.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    append.add_space()
     append.add_argument("type", metavar="TYPE", nargs="?", help="like page.bound")
     append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
     append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")

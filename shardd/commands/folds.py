@@ -81,8 +81,8 @@ def add_points(parser: Parser) -> None:
 
 def add(words: Words) -> None:
     fold = words.command("fold", Fold, "show what the events of a space come to")
-    fold.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    fold.add_space()
     add_at(fold)
     diff = words.command("diff", Diff, "show what changed between two points of a space")
-    diff.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    diff.add_space()
     add_points(diff)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.authority.authorities import Authorities
+from shardd.commands.grammar import asks_json
 from shardd.core.names import check_repo, check_space, is_id
 from shardd.core.outcome import DECLINED, FAILED, Kind, shortened
 from shardd.core.roles import Access, Rights, Role, require
@@ -102,7 +103,7 @@ def check_caller(words: Sequence[str], access: Access, principal: str) -> None:
 
 def wants_json(asked: str | None) -> bool:
     """Whether a program listens, in a request that may be none."""
-    return asked is not None and len(asked) <= _LONGEST and not is_git(asked) and "--json" in asked.split()
+    return asked is not None and len(asked) <= _LONGEST and not is_git(asked) and asks_json(asked.split())
 
 
 def is_git(asked: str | None) -> bool:

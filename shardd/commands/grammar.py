@@ -6,10 +6,13 @@ Each module of commands adds its own words; a command is a frozen dataclass, and
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import Any, NoReturn
 
+from shardd.core.names import Address
 from shardd.errors import Misuse
 
 PROGRAM = "shardd"
@@ -17,15 +20,17 @@ PROGRAM = "shardd"
 
 
 class HelpAsked(Exception):
-    """`--help`: carries the text."""
+    """`--help`, of what `parser` reads."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self._parser = parser
 
     def seen_from(self, reach: str) -> str:
         """The text, for whoever calls our commands by `reach`."""
-        return self.text.replace(f"usage: {PROGRAM}", f"usage: {reach}", 1)
+        shown = copy.copy(self._parser)  # which is everybody's
+        shown.prog = reach + self._parser.prog.removeprefix(PROGRAM)
+        return shown.format_help()
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +41,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **how: Any) -> None:
         self.takes: list[str] = []
         """Its arguments that are no options, by name."""
+        self.fills = False
+        """Whether a clone may fill in the space, where none is named."""
         super().__init__(allow_abbrev=False, **how)
 
     def add_argument(self, *names: str, **how: Any) -> argparse.Action:
@@ -43,11 +50,20 @@ class Parser(argparse.ArgumentParser):
             self.takes.append(names[0])
         return super().add_argument(*names, **how)
 
+    def add_space(self, *, new: bool = False, every: bool = False) -> None:
+        """The space that the command is about, its first argument.
+
+        new: one that is not there yet; every: all of them if it is left out
+        """
+        how: dict[str, Any] = {"nargs": "?", "help": "default: every space"} if every else {}
+        self.add_argument("address", metavar="REPO/SPACE", type=Address.parse, **how)
+        self.fills = not new and not every
+
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
 
     def print_help(self, file: object = None) -> None:
-        raise HelpAsked(self.format_help())
+        raise HelpAsked(self)
 
 
 class RawParser(Parser):
@@ -116,16 +132,25 @@ class Grammar:
         return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
 
 
+def asks_json(words: Sequence[str]) -> bool:
+    """Whether a program listens: to be known where the words do not parse as well."""
+    return "--json" in _options(words)
+
+
 def _check_once(words: Sequence[str]) -> None:
     """Misuse for an option that is given twice: argparse would silently take the last."""
     seen: set[str] = set()
-    for word in words:
-        if word == "--":
-            return
-        name = word.partition("=")[0]
-        if word.startswith("--") and name in seen:
+    for option in _options(words):
+        name = option.partition("=")[0]
+        if name in seen:
             raise Misuse(f"{name[:40]} is given twice")
         seen.add(name)
+
+
+def _options(words: Sequence[str]) -> Iterator[str]:
+    """The long ones, wherever they stand, each with the value that a `=` gives it."""
+    before = takewhile(lambda word: word != "--", words)
+    return (word for word in before if word.startswith("--"))
 
 
 def integer(text: str) -> int:

@@ -122,11 +122,11 @@ def add_import_options(parser: Parser) -> None:
 
 def add(words: Words) -> None:
     parser = words.command("import", Import, "take over a whole log, into a space without events")
-    parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    parser.add_space()
     parser.add_argument("file", metavar="FILE", help="lines of JSON; - for standard input")
     add_import_options(parser)
     parser.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
     parser.add_argument("--take-lease", action="store_true", help="take the lease, if it is free, for this alone")
     parser = words.command("export", Export, "write a whole log as lines of JSON (CloudEvents)")
-    parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+    parser.add_space()
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="default: standard output")

@@ -289,7 +289,7 @@ def add(words: Words) -> None:
 
     def on_space(name: str, make: type, help: str) -> Parser:
         parser = lease.command(name, make, help)
-        parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+        parser.add_space()
         return parser
 
     def ttl(parser: Parser) -> None:

@@ -136,7 +136,7 @@ def add(words: Words) -> None:
         ("thaw", SpaceFreeze, "let a frozen space take events again"),
     ):
         made = space.command(name, make, help)
-        made.add_argument("address", metavar="REPO/SPACE", type=Address.parse)
+        made.add_space(new=name == "create")
         if name == "create":
             made.add_argument("--first", metavar="SEQ", type=integer, default=1, help="number of the first event")
         elif name == "freeze":

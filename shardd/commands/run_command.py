@@ -12,7 +12,7 @@ import msgspec
 
 from shardd.authority.moved import Pause, patiently
 from shardd.commands.describe import describe
-from shardd.commands.grammar import Grammar, HelpAsked
+from shardd.commands.grammar import Grammar, HelpAsked, asks_json
 from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
@@ -71,10 +71,9 @@ def speaking(
 
     reach: how this reader calls our commands, such as `ssh -p 2222 host`; work: is told what is asked, and the verdict
     """
-    as_json = "--json" in words
+    as_json = asks_json(words)
     try:
         parsed = grammar.parse(words)
-        as_json = parsed.json
         describe(work, parsed)
         answer = yield from run(parsed.command)
         if answer.complete:

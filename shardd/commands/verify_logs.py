@@ -110,4 +110,4 @@ _PROVED: Each[Proved] = Each(lambda proved: _line(*proved), lambda proved: _valu
 
 def add(words: Words) -> None:
     parser = words.command("verify", Verify, "prove logs whole, from their first commit on")
-    parser.add_argument("address", metavar="REPO/SPACE", type=Address.parse, nargs="?", help="default: every space")
+    parser.add_space(every=True)
