@@ -28,20 +28,17 @@ class Waiting:
             self._ended.append("ended")
 
 
-def test_a_session_is_not_collected_while_it_runs() -> None:
-    async def serve() -> None:
-        nothing = cast("Any", None)
-        service = Service(nothing, Settings(), nothing, nothing, Admission(Settings()), nothing)
-        ended: list[str] = []
-        service.begin(cast("Session", Waiting(ended)))
+async def test_a_session_is_not_collected_while_it_runs() -> None:
+    nothing = cast("Any", None)
+    service = Service(nothing, Settings(), nothing, nothing, Admission(Settings()), nothing)
+    ended: list[str] = []
+    service.begin(cast("Session", Waiting(ended)))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not ended
+    (task,) = service.tasks
+    task.cancel()
+    service.begin(cast("Session", Waiting(ended, fails=True)))
+    while service.tasks:
         await asyncio.sleep(0)
-        gc.collect()
-        assert not ended
-        (task,) = service.tasks
-        task.cancel()
-        service.begin(cast("Session", Waiting(ended, fails=True)))
-        while service.tasks:
-            await asyncio.sleep(0)
-        assert ended == ["ended", "ended"]
-
-    asyncio.run(serve())
+    assert ended == ["ended", "ended"]
