@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from shardd.core.kinds.kind import Kind, Line, NoEffect, PageKey, Ref
+from shardd.core.kinds.kind import Kind, NoEffect, PageKey, Ref, WithReason
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class ConflictReopened(msgspec.Struct, frozen=True, kw_only=True):
+class ConflictReopened(WithReason, frozen=True, kw_only=True):
     page: PageKey
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: ConflictReopened, by: Stamp) -> CoordinationState | NoEffect:
@@ -29,5 +28,5 @@ KIND = Kind(
     data=ConflictReopened,
     effect=effect,
     about=lambda data: (Ref("page", data.page),),
-    summary=lambda data: f"{data.page}: conflict reopened" + (f": {data.reason}" if data.reason else ""),
+    summary=lambda data: f"{data.page}: conflict reopened",
 )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, PageKey, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, PageKey, Ref, WithReason
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState, Settlement
 
 
-class ConflictSettled(msgspec.Struct, frozen=True, kw_only=True):
+class ConflictSettled(WithReason, frozen=True, kw_only=True):
     """key: which of the page's keys in that shard, where it has several of them"""
 
     page: PageKey
     shard: Name
     key: PageKey | None = None
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: ConflictSettled, by: Stamp) -> CoordinationState | NoEffect:
@@ -25,7 +24,7 @@ def effect(state: CoordinationState, data: ConflictSettled, by: Stamp) -> Coordi
 
 def summary(data: ConflictSettled) -> str:
     which = data.shard if data.key is None else f"{data.shard} ({data.key})"
-    return f"{data.page}: {which} is canonical" + (f": {data.reason}" if data.reason else "")
+    return f"{data.page}: {which} is canonical"
 
 
 KIND = Kind(

@@ -35,6 +35,12 @@ Line: TypeAlias = Annotated[str, msgspec.Meta(max_length=1000)]
 """A short text for people."""
 
 
+class WithReason(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that may say why: it ends their line."""
+
+    reason: Line | None = None
+
+
 class Ref(NamedTuple):
     """What an event is about: a `page`, `shard`, `overlay`, `remark`, or a family of your own, and its id."""
 
@@ -67,7 +73,7 @@ class Kind(Generic[D]):
     name: the event type, like `page.bound`; data: its struct
     effect: (state, data, stamp) -> the new state, or NoEffect; pure, and never changes what it is given
     about: what these data are about, the chief thing first: it becomes the subject, and `explain` finds events by it
-    summary: one line of plain words; it is stripped of control characters and shortened for you
+    summary: one line of plain words; it is stripped of control characters and shortened for you, and a reason is added
     version: of the data; upcasts: from version n, a function to version n + 1, for every n below `version`
     revision: raise it when `effect` changes, so that snapshots of the old effect are not used
     """
@@ -117,6 +123,11 @@ class Kind(Generic[D]):
         if isinstance(again, Unread):
             raise Misuse(f"{self.name}: {again.why}")
         return plain
+
+    def line(self, data: D) -> str:
+        """One line of plain words, with the reason if one is given."""
+        reason = data.reason if isinstance(data, WithReason) else None
+        return one_line(self.summary(data) + (f": {reason}" if reason else ""))
 
     def subject(self, data: D) -> str | None:
         """The id of the chief thing that the data are about, where a subject line can hold it."""

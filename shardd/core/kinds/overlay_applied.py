@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, Ref, WithReason
 from shardd.core.kinds.overlay_status import moved
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class OverlayApplied(msgspec.Struct, frozen=True, kw_only=True):
+class OverlayApplied(WithReason, frozen=True, kw_only=True):
     overlay: Name
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: OverlayApplied, by: Stamp) -> CoordinationState | NoEffect:
@@ -20,7 +17,7 @@ def effect(state: CoordinationState, data: OverlayApplied, by: Stamp) -> Coordin
 
 
 def summary(data: OverlayApplied) -> str:
-    return f"overlay {data.overlay} applied" + (f": {data.reason}" if data.reason else "")
+    return f"overlay {data.overlay} applied"
 
 
 KIND = Kind(

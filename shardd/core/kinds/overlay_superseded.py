@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, Ref, WithReason
 from shardd.core.kinds.overlay_status import moved
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class OverlaySuperseded(msgspec.Struct, frozen=True, kw_only=True):
+class OverlaySuperseded(WithReason, frozen=True, kw_only=True):
     overlay: Name
     by: Name
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: OverlaySuperseded, by: Stamp) -> CoordinationState | NoEffect:
@@ -27,7 +24,5 @@ KIND = Kind(
     data=OverlaySuperseded,
     effect=effect,
     about=lambda data: (Ref("overlay", data.overlay), Ref("overlay", data.by)),
-    summary=lambda data: (
-        f"overlay {data.overlay} superseded by {data.by}" + (f": {data.reason}" if data.reason else "")
-    ),
+    summary=lambda data: f"overlay {data.overlay} superseded by {data.by}",
 )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, Ref, WithReason
 from shardd.core.kinds.overlay_status import moved
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class OverlayWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+class OverlayWithdrawn(WithReason, frozen=True, kw_only=True):
     overlay: Name
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: OverlayWithdrawn, by: Stamp) -> CoordinationState | NoEffect:
@@ -20,7 +17,7 @@ def effect(state: CoordinationState, data: OverlayWithdrawn, by: Stamp) -> Coord
 
 
 def summary(data: OverlayWithdrawn) -> str:
-    return f"overlay {data.overlay} withdrawn" + (f": {data.reason}" if data.reason else "")
+    return f"overlay {data.overlay} withdrawn"
 
 
 KIND = Kind(

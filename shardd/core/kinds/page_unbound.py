@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from shardd.core.kinds.kind import Kind, Line, NoEffect, PageKey, Ref
+from shardd.core.kinds.kind import Kind, NoEffect, PageKey, Ref, WithReason
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class PageUnbound(msgspec.Struct, frozen=True, kw_only=True):
+class PageUnbound(WithReason, frozen=True, kw_only=True):
     page: PageKey
     same_as: PageKey | None = None
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: PageUnbound, by: Stamp) -> CoordinationState | NoEffect:
@@ -29,8 +28,7 @@ def effect(state: CoordinationState, data: PageUnbound, by: Stamp) -> Coordinati
 
 
 def summary(data: PageUnbound) -> str:
-    what = f"{data.page} and {data.same_as} unbound" if data.same_as else f"{data.page} unbound from everything"
-    return what + (f": {data.reason}" if data.reason else "")
+    return f"{data.page} and {data.same_as} unbound" if data.same_as else f"{data.page} unbound from everything"
 
 
 def about(data: PageUnbound) -> tuple[Ref, ...]:

@@ -65,7 +65,7 @@ class Registry:
         """The event in one line of at most 100 characters, whatever its type and data."""
         reading = self.read(event)
         if isinstance(reading, Known):
-            return one_line(reading.kind.summary(reading.data))
+            return reading.kind.line(reading.data)
         subject = event.type if event.subject is None else f"{event.type}: {event.subject}"
         return one_line(f"{subject} ({reading.why})")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, Ref, WithReason
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class RemarkRetracted(msgspec.Struct, frozen=True, kw_only=True):
+class RemarkRetracted(WithReason, frozen=True, kw_only=True):
     remark: Name
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: RemarkRetracted, by: Stamp) -> CoordinationState | NoEffect:
@@ -27,5 +26,5 @@ KIND = Kind(
     data=RemarkRetracted,
     effect=effect,
     about=lambda data: (Ref("remark", data.remark),),
-    summary=lambda data: f"remark {data.remark} retracted" + (f": {data.reason}" if data.reason else ""),
+    summary=lambda data: f"remark {data.remark} retracted",
 )

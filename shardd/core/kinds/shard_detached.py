@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from shardd.core.kinds.kind import Kind, Line, Name, NoEffect, Ref
+from shardd.core.kinds.kind import Kind, Name, NoEffect, Ref, WithReason
 from shardd.core.stamp import Stamp
 from shardd.core.state import CoordinationState
 
 
-class ShardDetached(msgspec.Struct, frozen=True, kw_only=True):
+class ShardDetached(WithReason, frozen=True, kw_only=True):
     shard: Name
-    reason: Line | None = None
 
 
 def effect(state: CoordinationState, data: ShardDetached, by: Stamp) -> CoordinationState | NoEffect:
@@ -21,7 +20,7 @@ def effect(state: CoordinationState, data: ShardDetached, by: Stamp) -> Coordina
 
 
 def summary(data: ShardDetached) -> str:
-    return f"shard {data.shard} detached" + (f": {data.reason}" if data.reason else "")
+    return f"shard {data.shard} detached"
 
 
 KIND = Kind(
