@@ -31,9 +31,8 @@ def append_drafts(
     epoch: the one the pusher believes in; create: begin the space if nobody has, as an admin of it
     take_lease: take the lease for this append alone, if it is free
     """
-    begins = create and authority.head(space) is None
-    if not begins:
-        authority.existing(space)
+    began = authority.head(space) if create else authority.existing(space)
+    begins = began is None
     with authority.hold([space], creating=begins) as held:
         standing = held.standing(space)
         head = standing.head

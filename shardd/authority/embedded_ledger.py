@@ -165,6 +165,9 @@ class EmbeddedTransaction:
         self._records: dict[str, Record] = {}
         self._marks: dict[str, Mark | None] = {}
         self._lost: dict[str, int] = {}
+        # Nobody else moves a log meanwhile: what was looked up holds until the next commit.
+        self._heads: dict[str, Head | None] = {}
+        self._found: dict[tuple[str, Head, tuple[str, ...]], Mapping[str, Head]] = {}
         for space in spaces:
             self._load(space)
 
@@ -174,10 +177,15 @@ class EmbeddedTransaction:
         return Kept(record.tenancy, now, record.frozen, record.journal, self._lost.get(space))
 
     def head(self, space: str) -> Head | None:
-        return self._ledger.head(space)
+        if space not in self._heads:
+            self._heads[space] = self._ledger.head(space)
+        return self._heads[space]
 
     def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
-        return self._ledger.index.find(self._repository, space, head, ids)
+        asked = (space, head, tuple(ids))
+        if asked not in self._found:
+            self._found[asked] = self._ledger.index.find(self._repository, space, head, ids)
+        return self._found[asked]
 
     def raw(self, space: str, at: Head) -> bytes:
         return self._repository.commit(at.oid)
@@ -186,6 +194,8 @@ class EmbeddedTransaction:
         return self._ledger.ref(name)
 
     def commit(self, effects: Effects) -> None:
+        self._heads.clear()
+        self._found.clear()
         events: list[Candidate] = []
         raws: list[bytes] = []
         moves: list[Change] = list(effects.refs)

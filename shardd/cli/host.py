@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shardd.authority.authorities import Authorities
-from shardd.cli import migrate, openssh
+from shardd.cli import authorized_keys, migrate, openssh
 from shardd.cli.progress import open_input
 from shardd.commands import maintenance
 from shardd.commands.all_commands import add_all, run_on
@@ -58,7 +58,8 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     init.add_argument("root", metavar="DIR")
     init.add_argument("--admin", nargs=2, metavar=("NAME", "FILE.pub"), help="the first admin, and a public key")
     choices.command("serve", Serve, "serve over ssh").add_argument("--listen", metavar="HOST:PORT")
-    openssh.add(choices)  # for the help: main.py has them served elsewhere
+    openssh.add(choices)  # for the help: main.py has these two served elsewhere
+    authorized_keys.add(choices)
     add_all(choices)
     migrate.add(choices)
     maintenance.add(choices)

@@ -20,7 +20,6 @@ from shardd.cli.terminal import Terminal
 from shardd.commands.grammar import PROGRAM, HelpAsked, Parser
 from shardd.errors import Misuse, SharddError
 
-_OPENSSH = frozenset({"shell", "authorized-keys"})
 _HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"})
 """What needs no server to be named."""
 
@@ -69,10 +68,14 @@ def _main(argv: list[str]) -> int:
 
         demo()
         return 0
-    if words and words[0] in _OPENSSH:
+    if words[:1] == ["shell"]:
         from shardd.cli import openssh
 
         return openssh.run(words, where.dir, Terminal())
+    if words[:1] == ["authorized-keys"]:
+        from shardd.cli import authorized_keys
+
+        return authorized_keys.run(words, where.dir)
     if where.server is None and (where.dir is not None or not words or words[0] in _HERE):
         from shardd.cli import host
 

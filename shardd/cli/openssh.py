@@ -1,9 +1,9 @@
-"""OpenSSH as the way in, instead of our own server: `shell`, its forced command, and `authorized-keys`, which hands
-sshd(8) the registered keys, each bound to that command. See ops/sshd_config.snippet.
+"""OpenSSH as the way in, instead of our own server: `shell`, the forced command of each registered key
+(cli/authorized_keys.py). See ops/sshd_config.snippet.
 
 A push is measured on its way to git, as our own server does; to fetch, git takes our place.
 
-Both deny on any doubt. The hooks then decide by themselves, and believe SHARDD_PRINCIPAL because they run as the owner
+It denies on any doubt. The hooks then decide by themselves, and believe SHARDD_PRINCIPAL because they run as the owner
 of the server's directory.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from shardd.authority.authorities import Authorities
+from shardd.cli.authorized_keys import check_owned
 from shardd.commands.caller import Context
 from shardd.commands.describe import attempted
 from shardd.commands.git_request import (
@@ -36,13 +37,12 @@ from shardd.commands.git_request import (
     wants_json,
 )
 from shardd.commands.grammar import Grammar, Words
-from shardd.commands.run_command import INTERNAL, OK, Voice, complain, speak
+from shardd.commands.run_command import INTERNAL, Voice, complain, speak
 from shardd.core.hook_protocol import printable
 from shardd.core.limits import PackBounds, pack_bounds
 from shardd.core.names import check_principal
 from shardd.core.roles import Access
-from shardd.errors import Misuse, Rejected, SharddError, Unavailable
-from shardd.files.access import PublicKey
+from shardd.errors import Misuse, Rejected, SharddError
 from shardd.files.audit_log import Audit
 from shardd.files.durable import keep_others_out
 from shardd.files.server_dir import ServerDir
@@ -70,7 +70,7 @@ class Shell:
     def _serve(self, authorities: Authorities, asked: str | None, told: _Told, voice: Voice) -> int:
         reach, work = _reach(), told.work
         try:
-            _owned(authorities.server)
+            check_owned(authorities.server)
             access = self._access(authorities)
             request = parse_request(asked, self.name)
             if isinstance(request, GitService):
@@ -109,35 +109,8 @@ class Shell:
         return snapshot.access
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizedKeys:
-    """user: the OS user who logs in; key: a fingerprint or the base64 of a public key. Left out, any."""
-
-    user: str | None
-    key: str | None
-
-    def lines(self, server: ServerDir) -> Sequence[str]:
-        """Lines of authorized_keys(5). Rejected, with no line at all, for an OS user who does not own the directory."""
-        _owned(server)
-        if self.user is not None:
-            try:
-                uid = pwd.getpwnam(self.user).pw_uid
-            except KeyError:
-                raise Rejected("no-principal", f"there is no OS user {self.user!r}") from None
-            if uid != os.geteuid():
-                raise Rejected("no-principal", f"{self.user} does not own {server.root}, and is let in elsewhere")
-        registered = server.access.load().keys
-        found = [
-            (name, key)
-            for name, keys in server.access.keys().items()
-            for key in keys
-            if registered.get(key.fingerprint) == name and self.key in (None, key.fingerprint, key.blob)
-        ]
-        return [f"{_options(server, name, key)} {key.algorithm} {key.blob}" for name, key in found]
-
-
 def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
-    """Run one of the two against the directory; the exit status. Apart from other commands, as a login waits for it."""
+    """Run it against the directory; the exit status."""
     keep_others_out()
     grammar = Grammar("For OpenSSH's sshd.")
     add(grammar.words)
@@ -146,36 +119,14 @@ def run(words: Sequence[str], directory: str | None, voice: Voice) -> int:
         raise Misuse("which server?", "name its directory with `--dir DIR`")
     server = ServerDir(Path(directory))
     logging.getLogger("shardd.files").disabled = True  # what does not read on the server is no news to who logs in
-    if isinstance(command, Shell):
-        return command.serve(server, voice)
-    if isinstance(command, AuthorizedKeys):
-        for line in command.lines(server):
-            voice.out(line)
-    return OK
+    assert isinstance(command, Shell)
+    return command.serve(server, voice)
 
 
 def add(words: Words) -> None:
     shell = words.command("shell", Shell, "serve one request of a principal: a forced command for OpenSSH")
     shell.add_argument("name", metavar="NAME", type=check_principal)
     shell.add_argument("--key", metavar="FINGERPRINT", help="serve only while this key is registered")
-    listed = words.command("authorized-keys", AuthorizedKeys, "print the registered keys for OpenSSH's sshd")
-    listed.add_argument("user", metavar="USER", nargs="?", help="who logs in: sshd's %%u")
-    listed.add_argument("key", metavar="KEY", nargs="?", help="only this one: sshd's %%f or %%k")
-
-
-def _options(server: ServerDir, name: str, key: PublicKey) -> str:
-    # The interpreter that runs now, whatever PATH a login has; -I: no variable and no folder of the user's is read.
-    words = [sys.executable, "-I", "-m", "shardd.cli.main", "--dir", str(server.root), "shell", name]
-    command = shlex.join([*words, "--key", key.fingerprint])
-    if not command.isprintable():
-        raise Misuse(f"{server.root!r} cannot be written into a line of authorized_keys", "move the directory")
-    escaped = command.replace('"', '\\"')
-    return f'command="{escaped}",restrict'
-
-
-def _owned(server: ServerDir) -> None:
-    if not server.is_ours():
-        raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
 
 
 class _Told:

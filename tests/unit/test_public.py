@@ -28,3 +28,13 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_every_login_through_openssh_waits_for_imports_little() -> None:
+    code = (
+        "import sys, shardd.cli.authorized_keys;"
+        "heavy = {'asyncssh', 'dulwich', 'paramiko', 'structlog', 'tomlkit', 'shardd.authority'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

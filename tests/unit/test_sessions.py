@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -32,27 +33,24 @@ class Waiting:
             self._ended.append("ended")
 
 
-def test_a_session_is_not_collected_while_it_runs() -> None:
-    async def serve() -> None:
-        nothing = cast("Any", None)
-        service = Service(nothing, nothing, Admission(Settings), nothing, nothing)
-        ended: list[str] = []
-        service.begin(cast("Session", Waiting(ended)))
+async def test_a_session_is_not_collected_while_it_runs() -> None:
+    nothing = cast("Any", None)
+    service = Service(nothing, nothing, Admission(Settings), nothing, nothing)
+    ended: list[str] = []
+    service.begin(cast("Session", Waiting(ended)))
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not ended
+    (task,) = service.tasks
+    task.cancel()
+    service.begin(cast("Session", Waiting(ended, fails=True)))
+    while service.tasks:
         await asyncio.sleep(0)
-        gc.collect()
-        assert not ended
-        (task,) = service.tasks
-        task.cancel()
-        service.begin(cast("Session", Waiting(ended, fails=True)))
-        while service.tasks:
-            await asyncio.sleep(0)
-        assert ended == ["ended", "ended"]
-
-    asyncio.run(serve())
+    assert ended == ["ended", "ended"]
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-def test_the_end_of_a_stream_counts_only_from_a_client_that_is_still_there(leaves: bool) -> None:
+async def test_the_end_of_a_stream_counts_only_from_a_client_that_is_still_there(leaves: bool) -> None:
     """Who gives up sends an end, and then closes: the end alone may have been read so far."""
     asked: list[bytes] = []
 
@@ -69,14 +67,7 @@ def test_the_end_of_a_stream_counts_only_from_a_client_that_is_still_there(leave
         def is_closing(self) -> bool:
             return leaves and bool(asked)
 
-    async def read() -> int:
-        loop = asyncio.get_running_loop()
-        stream = ClientInput(cast(Process, Client()), loop, asyncio.Event())
-        return await asyncio.to_thread(stream.readinto, bytearray(10))
-
-    if leaves:
-        with pytest.raises(BrokenPipeError):
-            asyncio.run(read())
-    else:
-        assert asyncio.run(read()) == 0
+    stream = ClientInput(cast("Process", Client()), asyncio.get_running_loop(), asyncio.Event())
+    with pytest.raises(BrokenPipeError) if leaves else nullcontext():
+        assert await asyncio.to_thread(stream.readinto, bytearray(10)) == 0
     assert len(asked) == 1
