@@ -113,7 +113,10 @@ class Receiver:
         return one_line(self.lines_for(refusal))
 
     def _who(self) -> Pusher:
-        return self.pusher()[0]
+        """Who pushes, noted for whoever is told of it."""
+        pusher, _ = self.pusher()
+        self.work.who = pusher.principal
+        return pusher
 
     def _authority(self, repository: Repository) -> EmbeddedAuthority:
         return embedded_authority(
