@@ -1,4 +1,4 @@
-"""For all tests: hypothesis without deadlines (the machine is shared), and no configuration of the user's in git."""
+"""For all tests: hypothesis without deadlines (the machine is shared), and nothing of the user's is read or written."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def isolated_git() -> None:
         "GIT_COMMITTER_NAME": "tester",
         "GIT_COMMITTER_EMAIL": "tester@example.org",
     }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test writes into the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

@@ -6,6 +6,8 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from shardd.core.fold import fold
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.logs.memory_log import MemoryLog
@@ -44,15 +46,16 @@ def test_it_folds_to_one_state_everywhere(backend: Backend, tmp_path: Path) -> N
     assert space.state.digest() == fold(memory.events(SPACE)).digest()
 
 
-def test_a_clone_folds_to_the_same_state_as_the_repository(tmp_path: Path) -> None:
-    repo, clone = tmp_path / "wiki.git", tmp_path / "clone"
+def test_a_clone_folds_to_the_same_state_as_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, repo, clone = tmp_path / "cache", tmp_path / "wiki.git", tmp_path / "clone"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     space = InformationSpace.git_backed(SPACE, repo)
     space.log.append_many(SPACE, wiki_example().drafts)
     subprocess.run(["git", "clone", "--quiet", repo, clone], check=True)
     cloned = InformationSpace.git_backed(SPACE, clone)
     assert cloned.state == space.state
     assert cloned.state.canonical() == space.state.canonical()
-    assert sorted(path.name for path in clone.rglob("*.json")) == sorted(path.name for path in repo.rglob("*.json"))
+    assert sorted(path.name for path in clone.rglob("*.json")) == sorted(path.name for path in cache.rglob("*.json"))
 
 
 def test_the_union_is_the_same_from_dicts_and_from_folders(tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ def test_every_event_type_stands_in_the_table_with_exactly_its_fields() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| ([^|]*) \|", README, re.MULTILINE)
     told = {type: re.findall(r"`(\w+)`(\??)", fields) for type, fields in rows}
     assert told == {
-        name: [(field, "" if field in _required(name) else "?") for field in kind.data.__struct_fields__]
+        name: [
+            (field, "" if field in _required(name) else "?")
+            for field in sorted(kind.data.__struct_fields__, key="reason".__eq__)
+        ]
         for name, kind in DEFAULT_KINDS.kinds.items()
     }
 
