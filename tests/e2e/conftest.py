@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shardd.authority.authorities import Authorities
 from shardd.core.roles import Grant
-from shardd.files.access import AccessFiles
+from shardd.files.server_dir import ServerDir
 from tests.e2e.harness import Actor, Garden, Server, make_key
 
 NAMES = ("alice", "bob", "mallory", "carol")
@@ -64,19 +65,20 @@ def mallory(server: Server, keys: dict[str, Path], tmp_path: Path) -> Actor:
 
 
 @pytest.fixture
-def garden(server: Server, carol: Actor) -> Garden:
+def garden(server: Server) -> Garden:
     """A fresh repo with the space whynot. alice and bob may append, mallory may read."""
-    return plant(server, carol)
+    return plant(server)
 
 
-def plant(server: Server, carol: Actor) -> Garden:
+def plant(server: Server) -> Garden:
+    """What `repo create`, `space create` and `role grant` on the host do, without a process for each."""
     garden = Garden(server, server.next_name())
-    carol.ssh(f"repo create {garden.repo}")
-    carol.ssh(f"space create {garden}")
-    access = AccessFiles(server.root)
+    authorities = Authorities.open(ServerDir(server.root))
+    authorities.create(garden.repo)
+    with authorities.repo(garden.repo, authorities.operator) as authority:
+        authority.create(garden.space)
     for name, role in (("alice", "append"), ("bob", "append"), ("mallory", "read")):
-        # What `role grant` on the host does, without a process for each.
-        access.grant(Grant(name, role, garden.repo))
+        authorities.server.access.grant(Grant(name, role, garden.repo))
     return garden
 
 

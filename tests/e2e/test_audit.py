@@ -341,9 +341,8 @@ def test_a_log_of_json_and_an_audit_that_cannot_be_written(keys: dict[str, Path]
     """Nothing is refused for it; the log says so once, and once that it is written again."""
     server = begin(tmp_path, keys, settings='log = "json"\n')
     try:
-        carol = Actor("carol", keys["carol"], tmp_path / "carol", server)
         alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
-        garden = plant(server, carol)
+        garden = plant(server)
         (server.root / "audit").rename(server.root / "audit-aside")
         (server.root / "audit").write_text("in the way")
         alice.clone(garden)

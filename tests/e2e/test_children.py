@@ -198,7 +198,7 @@ def test_a_push_that_takes_too_long_is_ended(tmp_path: Path, keys: dict[str, Pat
     server = begin(tmp_path, keys, settings="max-git-seconds = 1\n")
     try:
         alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
-        garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+        garden = plant(server)
         Site(server, "pre-receive", tmp_path)
         ready(alice, garden)
         garden.refuses("unavailable", alice, says=["git has taken more than 1 seconds", "with less at a time"])
@@ -223,7 +223,7 @@ def test_a_push_is_not_ended_for_what_takes_time_here(
     server = begin(tmp_path, keys, settings=settings)
     try:
         alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
-        garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+        garden = plant(server)
         site = Site(server, hook, tmp_path)
         new = ready(alice, garden)
         pushing = pushes(alice)

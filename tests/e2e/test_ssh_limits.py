@@ -308,7 +308,7 @@ def test_a_client_that_answers_no_more_is_given_up(
     server = own_server("keepalive-seconds = 1\nkeepalive-count = 1\n")
     alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
     bob = Actor("bob", keys["bob"], tmp_path / "bob", server)
-    garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+    garden = plant(server)
     alice.acquire(garden)
     words = [*bob.ssh_words, "-p", str(server.port), "127.0.0.1", f"lease acquire {garden} --wait 600"]
     with process(words, bob) as waiting:
@@ -336,7 +336,7 @@ def test_a_running_push_is_let_finish(
     server = own_server("drain-seconds = 30\n")
     alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
     bob = Actor("bob", keys["bob"], tmp_path / "bob", server)
-    garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+    garden = plant(server)
     alice.clone(garden)
     alice.acquire(garden)
     alice.event("in.time")
@@ -380,7 +380,7 @@ def test_a_push_that_takes_too_long_is_cut_off(
 ) -> None:
     server = own_server("drain-seconds = 1\n")
     alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
-    garden = plant(server, Actor("carol", keys["carol"], tmp_path / "carol", server))
+    garden = plant(server)
     alice.clone(garden)
     alice.acquire(garden)
     alice.event("too.late")
