@@ -161,6 +161,7 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
                 lease=lease,
                 ended=space.tenancy.ended,
                 may_append=role >= Role.APPEND,
+                begins=space.begins,
             )
         )
     if facts.epoch is not None and facts.epoch != lease.epoch:
