@@ -25,13 +25,25 @@ _CHUNK = 256 * 1024
 
 def run(words: Sequence[str], url: str | None) -> int:
     """Run the command on the server; its exit status, or Unavailable if ssh could not reach it."""
-    remote = parse_url(url) if url is not None else of_clone()
+    try:
+        remote = parse_url(url) if url is not None else of_clone()
+    except Misuse:
+        _needs_no_server(words)
+        raise
     if words[:1] == ["import"]:
         return upload(words, remote)
     try:
         return reached(remote, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode)
     except FileNotFoundError:
         raise no_ssh() from None
+
+
+def _needs_no_server(words: Sequence[str]) -> None:
+    """HelpAsked where help is asked for, Misuse of words that are no command: for whoever has no server to ask."""
+    grammar = server_grammar()
+    found = grammar.words.find(words)
+    if found is None or not {"-h", "--help"}.isdisjoint(found[1]):
+        grammar.parse(words)
 
 
 def reached(remote: Remote, status: int) -> int:

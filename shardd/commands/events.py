@@ -259,7 +259,9 @@ def add(words: Words) -> None:
     append.add_space()
     append.add_argument("type", metavar="TYPE", nargs="?", help="like page.bound")
     append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
-    append.add_argument("--body", metavar="JSON", default="{}", help="the data: one JSON object")
+    append.add_argument(
+        "--body", metavar="JSON", default="{}", help="the data: one JSON object; over ssh quoted twice: \"'{…}'\""
+    )
     append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
     append.add_argument(
         "--lines",

@@ -127,9 +127,20 @@ class Grammar:
         """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
         _check_once(words)
         asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
-        said = vars(self._parser.parse_args(asked))
+        found, stray = self._parser.parse_known_args(asked)
+        if stray:
+            raise self._stray(words, stray)
+        said = vars(found)
         make = said["make"]
         return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
+
+    def _stray(self, words: Sequence[str], stray: Sequence[str]) -> Misuse:
+        below = self.words.find(words)
+        remedy = f"see `{below[0].prog} --help`" if below else f"see `{PROGRAM} help`"
+        if not any(word.startswith("-") for word in stray):
+            # The shell on our side of ssh, or what stands for it, takes words apart once more.
+            remedy += """; over ssh quote twice what holds spaces: "'two words'\""""
+        return Misuse(f"unrecognized arguments: {' '.join(stray)}", remedy)
 
 
 def asks_json(words: Sequence[str]) -> bool:
@@ -156,7 +167,7 @@ def _options(words: Sequence[str]) -> Iterator[str]:
 def integer(text: str) -> int:
     """A whole number that is not negative."""
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
-        raise Misuse(f"{text!r} is not a whole number")
+        raise Misuse(f"{text!r} is not a whole number", "write it like 7")
     return int(text)
 
 
@@ -167,5 +178,5 @@ def seconds(text: str) -> int:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 10**9:
-        raise Misuse(f"{text!r} is not a number of seconds")
+        raise Misuse(f"{text!r} is not a number of seconds", "write it like 90 or 0.5")
     return round(value * 1000)

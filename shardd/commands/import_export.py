@@ -12,11 +12,12 @@ from shardd.authority.facts import LOCAL, Options, Pusher
 from shardd.authority.whole_log import import_events
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer
-from shardd.commands.result import Answer, AnyAnswer, Done, Each, many, say
+from shardd.commands.result import Answer, AnyAnswer, Done, Each, say
 from shardd.core.canonical import Json
 from shardd.core.import_chain import Imported
 from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address
+from shardd.core.plural import many
 from shardd.core.roles import Role
 from shardd.logs.log_transfer import export_jsonl, exported_lines, lines_of
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from shardd.authority.authorities import Authorities
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, Done, Each, many, say
+from shardd.commands.result import Answer, Done, Each, say
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
+from shardd.core.plural import many
 from shardd.core.roles import FileAccess
 from shardd.errors import Corrupt, SharddError
 from shardd.files.unwinding import unwinding

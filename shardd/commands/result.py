@@ -165,11 +165,6 @@ def at_once(run: Callable[[object], AnyAnswer]) -> Callable[[object], Steps]:
     return steps
 
 
-def many(count: int, noun: str) -> str:
-    """`1 event`, `2 events`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _with(stream: IO[bytes], items: Iterable[T]) -> Iterator[T]:
     with stream:
         yield from items

@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
-from shardd.commands.result import Answer, Each, many
+from shardd.commands.result import Answer, Each
 from shardd.core.canonical import Json
 from shardd.core.hook_protocol import printable
 from shardd.core.names import Address
+from shardd.core.plural import many
 from shardd.errors import Corrupt, Rejected, Unavailable
 from shardd.git.repository import Repository
 from shardd.upkeep.verify import Keys, Report, spaces_in, verify

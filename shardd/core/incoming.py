@@ -95,6 +95,10 @@ class Incoming:
 
     def _push(self) -> _Steps:
         width = yield from self._commands()
+        if not self.refs:
+            # Nothing is asked, and git reads no further. Stock ones send their options all the same.
+            yield from self._options()
+            return
         if any(word.partition(b"=")[0] == b"push-options" for word in self._features):
             yield from self._options()
         yield from self._pack(self._bounds(self.refs), width // 2)

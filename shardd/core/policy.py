@@ -161,6 +161,7 @@ def _turn(facts: PushFacts, space: SpaceFacts, principal: str, label: str, role:
                 lease=lease,
                 ended=space.tenancy.ended,
                 may_append=role >= Role.APPEND,
+                begins=space.begins,
             )
         )
     if facts.epoch is not None and facts.epoch != lease.epoch:
@@ -239,22 +240,24 @@ def _events(
     fenced = lease is not None and lease.fenced and facts.epoch is None
     for candidate in space.commits:
         short = candidate.oid[:12]
+        last = candidate is space.commits[-1]
         if len(candidate.raw) > facts.limits.commit_bytes:
             raise TooLarge(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
         written = candidate.read
         if isinstance(written, BadEvent):
             mend = written.remedy or "amend the commit: `git commit --amend --allow-empty`"
-            raise Rejected(written.code, f"commit {short}: {written.message}", mend)
+            raise Rejected(written.code, f"commit {short}: {written.message}", _there(short, mend, last=last))
         event = written.after(at.seq)
         if written.parents != (at.oid,):
             raise Rejected(
                 "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", "run `git pull --rebase`"
             )
         if event.seq != at.seq + 1:
+            mend = "leave the trailer out with `git commit --amend --allow-empty` (it follows from the parent)"
             raise Rejected(
                 "seq-gap",
                 f"commit {short} says Seq: {event.seq}, and stands at {at.seq + 1}",
-                "leave the trailer out with `git commit --amend --allow-empty`; it follows from the parent",
+                _there(short, mend, last=last),
             )
         earlier = ids.get(event.id) or space.known_ids.get(event.id)
         if earlier is not None:
@@ -264,7 +267,7 @@ def _events(
                 f"it was appended before; drop it: `git rebase --onto {short}~1 {short}`",
             )
         _check_epochs(event, each, epoch, short, label, fenced=fenced)
-        _check_actor(written, each, principal, short)
+        _check_actor(written, each, principal, short, last=last)
         at = Head(event.seq, event.oid)
         ids[event.id] = at
         found.append(event)
@@ -280,17 +283,25 @@ def _check_epochs(event: Event, each: ChangeFacts, epoch: int, short: str, label
         raise StaleEpoch(Stale.UNNAMED, label, epoch, None)
 
 
-def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str) -> None:
+def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str, *, last: bool) -> None:
     actor = written.event.actor
     if actor == principal or each.may_import:
         return
     if written.said_actor is None:
-        mend = (
-            f"run `git config user.name {principal}`, then `git commit --amend --allow-empty --reset-author --no-edit`"
-        )
+        amend = "git commit --amend --allow-empty --reset-author --no-edit"
+        # Whoever commits under a wrong name has mostly done so more than once.
+        amend = f"`{amend}`" if last else f"`git rebase --exec '{amend}' {short}~1`"
+        mend = f"run `git config user.name {principal}`, then {amend}"
     else:
-        mend = f"run `git commit --amend --allow-empty`, and write `Actor: {principal}`"
+        mend = _there(short, f"run `git commit --amend --allow-empty`, and write `Actor: {principal}`", last=last)
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
+
+
+def _there(short: str, mend: str, *, last: bool) -> str:
+    """What mends one commit: `--amend` is for the last alone."""
+    if last:
+        return mend
+    return f"run `git rebase -i {short}~1`, mark that commit `edit`, and there {mend}; then `git rebase --continue`"
 
 
 def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: Family) -> None:

@@ -36,7 +36,7 @@ class Turn:
 
     space: as it is called in messages, `repo/space`; lease: the live one; ended: how the last one did, where none is
     waiting: who comes first although nobody holds it, in order; barred_until: the lease was revoked from `principal`
-    may_append: whether the role of `principal` would do
+    may_append: whether the role of `principal` would do; begins: nobody has created the space, which this would begin
     """
 
     space: str
@@ -48,6 +48,7 @@ class Turn:
     waiting: tuple[str, ...] = ()
     barred_until: int | None = None
     may_append: bool = True
+    begins: bool = False
 
     @property
     def left(self) -> int:
@@ -86,6 +87,13 @@ class Turn:
             return (
                 f"{space} is free, but {self.waiting[0]} waits for it and comes first",
                 f"run `shardd lease acquire {space} --wait 60` to stand in line",
+            )
+        if self.begins:
+            # A space that is not there yet has no lease that could be acquired.
+            return (
+                f"nobody holds the lease of {space}, which nobody has created",
+                f"take the lease for this alone with `--take-lease`, or run `shardd space create {space}` and "
+                f"`shardd lease acquire {space}`, then try again",
             )
         how = "" if self.ended is Ended.FIRST else f" (the last one {_ENDINGS[self.ended]})"
         return f"nobody holds the lease of {space}{how}", f"run `shardd lease acquire {space}`, then try again"
@@ -323,6 +331,7 @@ class _TurnValue(msgspec.Struct, frozen=True):
     waiting: tuple[str, ...]
     barred_until: str | None
     may_append: bool
+    begins: bool = False
 
 
 def _turn_value(turn: Turn) -> dict[str, Json]:
@@ -341,6 +350,7 @@ def _turn_value(turn: Turn) -> dict[str, Json]:
         "waiting": list(turn.waiting),
         "barred_until": None if turn.barred_until is None else stamp(turn.barred_until),
         "may_append": turn.may_append,
+        "begins": turn.begins,
     }
 
 
@@ -361,6 +371,7 @@ def _turn_from(value: Mapping[str, Json]) -> Turn:
         waiting=said.waiting,
         barred_until=None if said.barred_until is None else milliseconds(said.barred_until),
         may_append=said.may_append,
+        begins=said.begins,
     )
 
 

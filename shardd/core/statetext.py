@@ -8,6 +8,7 @@ from typing import TypeAlias
 from shardd.core.bindings import Binding
 from shardd.core.event import Head
 from shardd.core.kinds.kind import one_line
+from shardd.core.plural import many
 from shardd.core.stamp import Stamp
 from shardd.core.state import AttachedShard, CoordinationState, Overlay, Remark, SetAside, Settlement, Tally
 
@@ -20,7 +21,7 @@ def headline(head: Head | None) -> str:
 
 def state_lines(state: CoordinationState) -> Iterator[str]:
     """The whole state: a title per part that is not empty, then its rows, two spaces in."""
-    yield f"{headline(state.head)}, {state.events} events"
+    yield f"{headline(state.head)}, {many(state.events, 'event')}"
     parts: tuple[tuple[str, list[Row]], ...] = (
         ("shards", [state.shards[name] for name in sorted(state.shards)]),
         ("settled", [state.settled[page] for page in sorted(state.settled)]),
@@ -63,7 +64,7 @@ def row_text(row: Row) -> str:
         case Tally():
             aside = ((row.unknown, "unknown"), (row.malformed, "malformed"), (row.no_effect, "without effect"))
             which = ", ".join(f"{count} {why}" for count, why in aside if count)
-            return f"{row.type}: {row.events} events" + (f" ({which})" if which else "")
+            return f"{row.type}: {many(row.events, 'event')}" + (f" ({which})" if which else "")
         case SetAside():
             return f"seq {row.seq} {row.type}: {row.reason}"
 

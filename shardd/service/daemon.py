@@ -97,7 +97,10 @@ async def _leave(service: Service, hurry: asyncio.Event) -> None:
 def reload(authorities: Authorities) -> None:
     """Read access and settings anew; the log says what came of it. What does not read leaves the last good in force."""
     faults = authorities.reload()
-    log.info("reloaded on SIGHUP: %s", "; ".join(map(str, faults)) or "access files and settings are in force")
+    if faults:
+        log.error("SIGHUP: not reloaded, the last good stays in force: %s", "; ".join(map(str, faults)))
+    else:
+        log.info("SIGHUP: access files and settings are in force")
 
 
 def _raise_file_limit() -> None:

@@ -81,8 +81,9 @@ def test_an_append_takes_a_free_lease_for_itself_alone(authority: Kept) -> None:
 def test_an_append_of_an_admin_may_begin_its_space_and_a_refused_one_begins_none(backend: Backend) -> None:
     authority = backend.opened(FileAccess())
     authority.create(SPACE)
-    with pytest.raises(NotHolder):
+    with pytest.raises(NotHolder) as refused:
         append_drafts(authority, OTHER, drafts("bob"), BOB, create=True)
+    assert "`--take-lease`, or run `shardd space create " in refused.value.remedy, "no lease of it can be acquired yet"
     with pytest.raises(Rejected, match="the role admin"):
         append_drafts(backend.opened(), OTHER, drafts("alice"), OWNER, create=True)
     assert (authority.head(OTHER), list(authority.ledger.spaces())) == (None, [SPACE])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 from tests.e2e.harness import Actor, Garden
@@ -270,3 +273,33 @@ def test_in_somebody_elses_name(garden: Garden, alice: Actor, carol: Actor) -> N
     carol.ssh(f"role revoke alice import {garden.repo}")
     alice.event("four", None, "Actor: bob")
     garden.refuses("forged-actor", alice)
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"),
+    [("bad-event", ["Not a type"]), ("seq-gap", ["two", "Seq: 9"]), ("forged-actor", ["two", "Actor: bob"])],
+)
+def test_a_bad_commit_below_others_is_mended_where_it_stands(
+    garden: Garden, alice: Actor, code: str, bad: list[str]
+) -> None:
+    """Exactly as the refusal says: a plain `--amend` would change the last commit."""
+    alice.event(bad[0], None, *bad[1:])
+    alice.event("three")
+    refused = garden.refuses(code, alice)
+    begin, amend, end = (shlex.split(found)[1:] for found in re.findall("`(git [^`]*)`", refused.stderr))
+    alice.git(*begin, env={"GIT_SEQUENCE_EDITOR": "sed -i 1s/pick/edit/"})
+    alice.git(*amend, "-m", "two")
+    alice.git(*end)
+    alice.push()
+    assert alice.log() == ["one", "two", "three"]
+
+
+def test_commits_under_a_wrong_name_are_mended_all_at_once(garden: Garden, alice: Actor) -> None:
+    alice.git("config", "user.name", "Alice")
+    alice.event("two")
+    alice.event("three")
+    refused = garden.refuses("forged-actor", alice)
+    for found in re.findall("`(git [^`]*)`", refused.stderr):
+        alice.git(*shlex.split(found)[1:])
+    alice.push()
+    assert alice.log() == ["one", "two", "three"]

@@ -58,6 +58,7 @@ def test_clone_refusal_lease_push(garden: Garden, alice: Actor, bob: Actor, serv
     bob.denied("not-holder", f"lease release {garden}")
     alice.ssh(f"lease transfer {garden} bob")
     bob.push("-o", "epoch=2")
+    assert bob.push("-o", "epoch=2").stderr == "Everything up-to-date\n"
     assert garden.subjects() == ["page.bound: Home", "page.bound: About"]
 
 

@@ -151,6 +151,20 @@ def test_plain_git_push_is_enough_for_a_small_team(garden: Garden, alice: Actor,
     assert [epoch for epoch, _ in epochs(garden)] == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_a_push_of_nothing_that_has_options_is_fine(garden: Garden, alice: Actor, bob: Actor) -> None:
+    """Stock gits send the options also where they send no ref."""
+    for who in (alice, bob):
+        who.clone(garden, "-c", "push.pushOption=lease=acquire")
+    assert alice.push().stderr == "Everything up-to-date\n"
+    alice.event("one")
+    alice.push()
+    assert alice.push().stderr == "Everything up-to-date\n"
+    bob.event("two")
+    late = bob.tries_to_push()
+    assert (late.status, "(fetch first)" in late.stderr, "shardd:" in late.stderr) == (1, True, False)
+    assert epochs(garden) == [("1", "alice")]
+
+
 def two_spaces(garden: Garden, alice: Actor, carol: Actor) -> Garden:
     """A second space in the same repo; alice has a clone with an event to be pushed in each."""
     other = Garden(garden.server, garden.repo, "other")

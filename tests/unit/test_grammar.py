@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from shardd.cli.main import main
 from shardd.cli.over_ssh import with_space
 from shardd.client.address import Remote
 from shardd.commands.all_commands import server_grammar
@@ -34,6 +36,46 @@ def test_it_is_made_once_and_each_reader_is_told_by_what_he_calls(monkeypatch: p
         assert max(map(len, text.split("\n"))) <= WIDTH
         assert f"see `{reach} lease renew --help`" in below.value.seen_from(reach)
         assert above.value.seen_from(reach) == f"see `{reach} help`"
+
+
+def test_words_too_many_are_named_with_the_command_that_takes_them_and_how_to_quote() -> None:
+    """Whoever writes `ssh host space freeze a/b "moving day"` sends two words."""
+    with pytest.raises(Misuse, match="unrecognized arguments: day") as words:
+        server_grammar().parse(["space", "freeze", "a/b", "moving", "day"])
+    assert (
+        words.value.remedy
+        == """see `shardd space freeze --help`; over ssh quote twice what holds spaces: "'two words'\""""
+    )
+    with pytest.raises(Misuse, match="--reason") as option:
+        server_grammar().parse(["lease", "release", "a/b", "--reason=x"])
+    assert option.value.remedy == "see `shardd lease release --help`"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("lease acquire --help", "usage: shardd lease acquire [-h]"),
+        ("log -h", "usage: shardd log [-h]"),
+        ("lease -h", "usage: shardd lease [-h]"),
+        ("frob", "see `shardd help`"),
+        ("lease frob", "see `shardd lease --help`"),
+        ("lease show", "which server?"),
+    ],
+)
+def test_help_and_slips_need_no_server(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SHARDD_DIR", raising=False)
+    main(words.split())
+    assert said in "".join(capsys.readouterr())
+
+
+def test_a_number_that_is_none_is_told_how_to_write_it() -> None:
+    for words in ("lease acquire a/b --ttl 5m", "lease renew a/b --epoch last"):
+        with pytest.raises(Misuse) as refused:
+            server_grammar().parse(words.split())
+        assert refused.value.remedy.startswith("write it like")
 
 
 @pytest.mark.parametrize(

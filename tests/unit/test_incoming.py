@@ -67,6 +67,18 @@ def test_a_push_that_brings_no_pack() -> None:
     assert feed(b"0000") == []
 
 
+@pytest.mark.parametrize("pieces", [1, 10**9])
+@pytest.mark.parametrize("shallow", [b"", packet(f"shallow {OID}".encode())])
+def test_where_nothing_is_to_be_pushed_only_options_may_follow(pieces: int, shallow: bytes) -> None:
+    """As stock gits send them, for whom all is up to date: no ref before them that could say `push-options`."""
+    nothing = shallow + b"0000"
+    assert feed(nothing + packet(b"lease=acquire") + b"0000", pieces=pieces) == []
+    for more in (Pack().bytes(), b"0000" + Pack().bytes(), packet(b"x") + b"0000" + b"x"):
+        with pytest.raises(Rejected) as refused:
+            feed(nothing + more, pieces=pieces)
+        assert refused.value.code == "bad-event"
+
+
 def bomb(kind: str, size: int) -> bytes:
     pack = Pack()
     pack.put(kind, bytes(size))
