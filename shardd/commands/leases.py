@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
+from shardd.authority.authorities import EmbeddedAuthority
 from shardd.authority.authority import Changed
 from shardd.authority.facts import Standing
 from shardd.authority.moved import POLL_SECONDS, Pause
@@ -46,18 +47,23 @@ class Acquire:
             with context.authority(self.address, Role.APPEND) as authority:
                 moved = authority.ledger.moved
                 count = moved.count(space)
-                changed = authority.change(space, ask)
                 left = began + self.wait / 1000 - time.monotonic()
-                if changed.waiting is not None and (left <= 0 or context.gone()):
-                    authority.change(space, leases.GiveUp(ask.ticket or ""))
-                    raise self._refused(authority.standing(space), me)
+                if ticket is not None and context.gone():
+                    # Before it asks again: a lease that nobody hears of, nobody would give back.
+                    raise self._given_up(authority, ticket, me)
+                changed = authority.change(space, ask)
+                if ticket is not None and changed.waiting is not None and left <= 0:
+                    raise self._given_up(authority, ticket, me)
             if changed.waiting is None:
                 return _changed(self.address, changed, f"{me} holds")
             paused = time.monotonic()
             yield Pause(moved, space, count, min(left, POLL_SECONDS))
             context.work.waited(time.monotonic() - paused)
 
-    def _refused(self, standing: Standing, me: str) -> Rejected:
+    def _given_up(self, authority: EmbeddedAuthority, ticket: str, me: str) -> Rejected:
+        """Leave the line; why it was not one's turn."""
+        authority.change(self.address.space, leases.GiveUp(ticket))
+        standing = authority.standing(self.address.space)
         tenancy = standing.tenancy
         return NotHolder(
             Turn(
