@@ -21,6 +21,7 @@ from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.names import Address
 from shardd.core.refusals import NotHolder
 from shardd.core.roles import ALL, Grant
+from shardd.errors import Rejected
 from shardd.files.access import PublicKey
 from shardd.files.server_dir import ServerDir
 from shardd.git import program
@@ -135,6 +136,19 @@ def test_who_has_left_takes_no_lease(server: ServerDir) -> None:
     with pytest.raises(NotHolder):
         next(steps)
     assert said(here.acquires("carol")).startswith("carol holds garden/whynot (epoch 2"), "and the line is left"
+
+
+def test_who_may_wait_no_more_holds_up_nobody(server: ServerDir) -> None:
+    """Whoever was retired leaves the line at its next look, and not only once its silence has been noticed."""
+    here = Process.of(server)
+    here.acquires("alice")
+    steps = here.waits("bob")
+    next(steps)
+    server.access.retire("bob")
+    here.releases("alice")
+    with pytest.raises(Rejected, match="needs the role append"):
+        next(steps)
+    assert said(here.acquires("carol")).startswith("carol holds garden/whynot (epoch 2")
 
 
 def test_what_another_process_does_is_seen_by_the_next_look(server: ServerDir) -> None:
