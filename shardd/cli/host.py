@@ -95,7 +95,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
 
 def _tell(directory: Path, work: Work) -> None:
     """Into the audit, where there is one; as its owner alone, whose files the server must be able to write."""
-    with suppress(SharddError):
+    with suppress(SharddError, OSError):  # such as a directory that one may not look into
         server = ServerDir(directory)
         if server.is_ours():
             Audit(server.root, aloud=True).tell(work.outcome())

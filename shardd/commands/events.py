@@ -103,7 +103,9 @@ class AppendLines:
             found.append(parse_line(raw))
         if context.gone():
             raise Unavailable("whoever sent the events has left before all of them were here", "send them again")
-        yield from map(value, how.append(context, found))
+        appended = how.append(context, found)
+        context.work.done()  # all of it, whether or not anybody hears so
+        yield from map(value, appended)
 
     def _each(self, context: Context, how: How, lines: IO[bytes]) -> Iterator[Json]:
         while raw := lines.readline(_LONGEST):

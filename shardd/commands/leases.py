@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
@@ -21,9 +22,9 @@ from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
 from shardd.core.outcome import Kind
 from shardd.core.refusals import NotHolder, Turn
-from shardd.core.roles import Role
+from shardd.core.roles import Access, Role
 from shardd.core.tenancy import left_text, stamp
-from shardd.errors import Rejected
+from shardd.errors import Rejected, SharddError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,34 @@ class Acquire:
         ticket = secrets.token_hex(8) if self.wait else None
         ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
         began = time.monotonic()
-        while True:
-            with context.authority(self.address, Role.APPEND) as authority:
-                moved = authority.ledger.moved
-                count = moved.count(space)
-                changed = authority.change(space, ask)
-                left = began + self.wait / 1000 - time.monotonic()
-                if changed.waiting is not None and (left <= 0 or context.gone()):
-                    authority.change(space, leases.GiveUp(ask.ticket or ""))
-                    raise self._refused(authority.standing(space), me)
-            if changed.waiting is None:
-                return _changed(self.address, changed, f"{me} holds")
-            paused = time.monotonic()
-            yield Pause(moved, space, count, min(left, POLL_SECONDS))
-            context.work.waited(time.monotonic() - paused)
+        in_line = False
+        try:
+            while True:
+                with context.authority(self.address, Role.APPEND) as authority:
+                    moved = authority.ledger.moved
+                    count = moved.count(space)
+                    left = began + self.wait / 1000 - time.monotonic()
+                    if in_line and context.gone():
+                        # Before it asks again: a lease that nobody hears of, nobody would give back.
+                        raise self._refused(authority.standing(space), me)
+                    changed = authority.change(space, ask)
+                    in_line = changed.waiting is not None
+                    if in_line and left <= 0:
+                        raise self._refused(authority.standing(space), me)
+                if not in_line:
+                    return _changed(self.address, changed, f"{me} holds")
+                paused = time.monotonic()
+                yield Pause(moved, space, count, min(left, POLL_SECONDS))
+                context.work.waited(time.monotonic() - paused)
+        except Rejected:
+            if in_line:
+                self._leave(context, ask)
+            raise
+
+    def _leave(self, context: Context, ask: leases.Acquire) -> None:
+        """Leave the line, which takes no right: also whoever may wait no more must not hold up those behind him."""
+        with suppress(SharddError), context.authorities.repo(self.address.repo, Access) as authority:
+            authority.change(self.address.space, leases.GiveUp(ask.ticket or ""))
 
     def _refused(self, standing: Standing, me: str) -> Rejected:
         tenancy = standing.tenancy

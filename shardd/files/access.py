@@ -17,7 +17,6 @@ Anything that does not read as this is an error, and whoever asked gets no answe
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import hashlib
 import re
@@ -82,7 +81,7 @@ class PublicKey:
         if len(parts) >= 2 and parts[0] in _KEY_TYPES:
             try:
                 raw = base64.b64decode(parts[1], validate=True)
-            except binascii.Error:
+            except ValueError:  # also for what is not ASCII, such as an ellipsis
                 raw = b""
             named = parts[0].encode()
             if raw[4 : 4 + len(named)] == named and int.from_bytes(raw[:4], "big") == len(named):

@@ -91,7 +91,9 @@ class AuditLog:
         found: dict[tuple[int, int], tuple[Path, IO[bytes]]] = {}
         if not self._folder.is_dir():
             return []
-        with self._still():
+        with ExitStack() as renaming:
+            with suppress(OSError):  # a disk that takes nothing any more is read all the same
+                renaming.enter_context(self._still())
             for path in [self._current, *(self._old(number) for number in range(1, self._kept))]:
                 with suppress(FileNotFoundError):
                     file = open_files.enter_context(path.open("rb"))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from shardd.errors import Unavailable
 
 _BATCH = 2_000
 _CACHE_KIB = 16_384
@@ -21,19 +24,23 @@ class Twice:
 
 
 class SeenIds:
-    """To be closed; the ids vanish with it. They are looked up in batches, so a repetition is noticed a little late."""
+    """To be closed; the ids vanish with it. They are looked up in batches, so a repetition is noticed a little late.
+
+    Whatever notes one is Unavailable where the disk for temporary files refuses.
+    """
 
     def __init__(self) -> None:
         # The empty name is a database of SQLite's own, in a temporary file that nobody else sees.
         self._connection = sqlite3.connect("", isolation_level=None)
-        for statement in (
-            f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "PRAGMA journal_mode = OFF",
-            "PRAGMA synchronous = OFF",
-            "CREATE TABLE seen (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
-            "BEGIN",
-        ):
-            self._connection.execute(statement)
+        with _writing():
+            for statement in (
+                f"PRAGMA cache_size = -{_CACHE_KIB}",
+                "PRAGMA journal_mode = OFF",
+                "PRAGMA synchronous = OFF",
+                "CREATE TABLE seen (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
+                "BEGIN",
+            ):
+                self._connection.execute(statement)
         self._rows: list[tuple[str, int, str]] = []
         self._where: list[str] = []
 
@@ -57,7 +64,8 @@ class SeenIds:
         rows, self._rows = self._rows, []
         wheres, self._where = self._where, []
         before = self._connection.total_changes
-        self._connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
+        with _writing():
+            self._connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
         if self._connection.total_changes - before == len(rows):
             return None
         for (id, seq, _), where in zip(rows, wheres, strict=True):
@@ -69,3 +77,13 @@ class SeenIds:
     def rows(self) -> Iterator[tuple[str, int, str]]:
         """(id, seq, oid) of all, by id."""
         return iter(self._connection.execute("SELECT id, seq, oid FROM seen ORDER BY id"))
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"a temporary file cannot be written: {error}", "make room where TMPDIR points, and try again"
+        ) from None

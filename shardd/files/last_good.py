@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from shardd.errors import SharddError
+from shardd.errors import SharddError, Unavailable
 
 log = logging.getLogger("shardd.files")
 
@@ -24,6 +24,7 @@ class LastGood(Generic[T]):
     """Fit for any thread. what: the files' name in the log
 
     paths: every file that `load` reads, whether it exists or not; load: raises our errors if they do not read
+    Where they could not be read (a disk, too many open files), and so may have changed, each question tries it again.
     kept: what they last said to an earlier process, if that is known: in force where they do not read the first time.
     If it is not, that first time raises
     """
@@ -40,7 +41,7 @@ class LastGood(Generic[T]):
         self._paths = paths
         self._load = load
         self._lock = threading.Lock()
-        self._seen = self._stamp()
+        self._seen: _Stamp | None = self._stamp()
         self._fault: SharddError | None = None
         try:
             self._good = load()
@@ -81,7 +82,11 @@ class LastGood(Generic[T]):
             log.info("%s reloaded", self._what)
 
     def _failed(self, error: SharddError) -> None:
-        self._fault = error
+        before, self._fault = self._fault, error
+        if isinstance(error, Unavailable):
+            self._seen = None
+            if before is not None and str(before) == str(error):
+                return  # it is in the log
         log.error("the %s do not read, the last good ones stay in force: %s", self._what, error)
 
     def _stamp(self) -> _Stamp:

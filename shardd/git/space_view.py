@@ -12,18 +12,24 @@ from pathlib import Path
 
 from shardd.core.names import check_space
 from shardd.core.refs import shown, space_ref
-from shardd.files.durable import write_atomic
+from shardd.files.durable import write_atomic, writing
 
 
 def view(repository: Path, space: str, views: Path) -> Path:
-    """The view of an existing space, made if need be. views: a folder outside the repo, where its views are"""
+    """The view of an existing space, made if need be; Unavailable if it cannot be.
+
+    views: a folder outside the repo, where its views are
+    """
     folder = views / check_space(space)
-    wanted = {"commondir": f"{os.path.relpath(repository, folder)}\n", "HEAD": f"ref: {space_ref(space)}\n"}
-    for name, text in wanted.items():
-        path = folder / name
-        if not path.is_file() or path.read_text() != text:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-            write_atomic(path, text.encode())
+    with writing(folder):
+        # Where it really lies: the folder of all views may be a link to another disk, and `..` leads out of that.
+        to_repo = os.path.relpath(repository.resolve(), folder.resolve())
+        wanted = {"commondir": os.fsencode(f"{to_repo}\n"), "HEAD": f"ref: {space_ref(space)}\n".encode()}
+        for name, content in wanted.items():
+            path = folder / name
+            if not path.is_file() or path.read_bytes() != content:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+                write_atomic(path, content)
     return folder
 
 

@@ -79,7 +79,10 @@ class SnapshotStore:
         if git_dir.is_dir():
             return cls(git_dir / "shardd-cache" / "snapshots")
         cache = os.environ.get("XDG_CACHE_HOME", "")
-        home = Path(cache) if cache.startswith("/") else Path("~/.cache").expanduser()
+        try:
+            home = Path(cache) if cache.startswith("/") else Path("~/.cache").expanduser()
+        except RuntimeError:
+            home = Path(os.devnull)  # without a home, as in many containers: nothing is kept, which is no error
         name = hashlib.sha256(os.fsencode(repo.resolve())).hexdigest()[:32]
         return cls(home / "shardd" / "snapshots" / name)
 

@@ -70,6 +70,14 @@ def test_what_is_done_is_done_though_nobody_hears_of_it(context: Context, how: t
     assert (found.kind, found.verdict, found.what, found.space) == (Kind.LEASE, "ok", "lease acquire", "whynot")
 
 
+def test_lines_that_were_appended_as_one_are(context: Context) -> None:
+    context = replace(context, opened=lambda file: io.BytesIO(b'{"type": "note"}\n' * 2))
+    found = ended(context, "append garden/whynot --lines --atomic --take-lease", BrokenPipeError)
+    assert found.verdict == "ok"
+    with context.authority("garden") as authority:
+        assert authority.existing("whynot").seq == 2
+
+
 @pytest.mark.parametrize("how", (BrokenPipeError, KeyboardInterrupt))
 def test_what_is_told_as_it_comes_and_cut_off_is_not(context: Context, how: type[BaseException]) -> None:
     speak(

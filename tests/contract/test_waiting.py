@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncssh
@@ -19,7 +19,9 @@ from shardd.commands import leases
 from shardd.commands.caller import Context
 from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.names import Address
+from shardd.core.refusals import NotHolder
 from shardd.core.roles import ALL, Grant
+from shardd.errors import Rejected
 from shardd.files.access import PublicKey
 from shardd.files.server_dir import ServerDir
 from shardd.git import program
@@ -120,6 +122,33 @@ def test_one_thread_is_enough_for_any_number(server: ServerDir, monkeypatch: pyt
         return [first, said(await carol)]
 
     assert [each.split()[0] for each in asyncio.run(asyncio.wait_for(tale(), PATIENCE))] == ["bob", "carol"]
+
+
+def test_who_has_left_takes_no_lease(server: ServerDir) -> None:
+    """The lease becomes free after its client went, and before its next look: nobody would ever give it back."""
+    here, gone = Process.of(server), False
+    here.acquires("alice")
+    context = replace(here.context("bob"), gone=lambda: gone)
+    steps = leases.Acquire(GARDEN, 900_000, 60_000, False).steps(context)
+    next(steps)
+    gone = True
+    here.releases("alice")
+    with pytest.raises(NotHolder):
+        next(steps)
+    assert said(here.acquires("carol")).startswith("carol holds garden/whynot (epoch 2"), "and the line is left"
+
+
+def test_who_may_wait_no_more_holds_up_nobody(server: ServerDir) -> None:
+    """Whoever was retired leaves the line at its next look, and not only once its silence has been noticed."""
+    here = Process.of(server)
+    here.acquires("alice")
+    steps = here.waits("bob")
+    next(steps)
+    server.access.retire("bob")
+    here.releases("alice")
+    with pytest.raises(Rejected, match="needs the role append"):
+        next(steps)
+    assert said(here.acquires("carol")).startswith("carol holds garden/whynot (epoch 2")
 
 
 def test_what_another_process_does_is_seen_by_the_next_look(server: ServerDir) -> None:

@@ -149,6 +149,14 @@ def test_a_rotation_while_it_is_read_hides_no_line(tmp_path: Path, monkeypatch: 
     assert seen[:20] == list(range(20)), "what came meanwhile may be there or not"
 
 
+def test_it_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """As on a disk that is full or was mounted read-only: just then somebody wants to know what happened."""
+    audit = AuditLog(tmp_path / "audit")
+    audit.record(outcome(1))
+    (tmp_path / "audit" / "lock").mkdir()  # which cannot be opened either, by root as by anybody
+    assert list(audit.read()) == [outcome(1)]
+
+
 def test_strangers_push_out_nobody_else(tmp_path: Path) -> None:
     audit = Audit(tmp_path, largest=500, kept=2)
     audit.tell(outcome(1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.errors import Corrupt
+from shardd.errors import Corrupt, Unavailable
 from shardd.files.durable import write_atomic
 from shardd.files.last_good import LastGood
 
@@ -18,9 +18,12 @@ class Source:
         self.path = folder / "number"
         self.path.write_text(text)
         self.reads = 0
+        self.unread = False
 
     def load(self) -> int:
         self.reads += 1
+        if self.unread:
+            raise Unavailable("too many open files")
         text = self.path.read_text() if self.path.exists() else "0"
         if not text.isdigit():
             raise Corrupt(f"{text!r} is not a number")
@@ -59,6 +62,19 @@ def test_a_slip_leaves_the_last_good_one_in_force(source: Source) -> None:
     assert source.reads == 2, "a file that does not read is not read at every question"
     write_atomic(source.path, b"3")
     assert number.now() == 3
+    assert number.fault is None
+
+
+def test_what_could_not_be_read_is_tried_at_every_question(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    """The file is in order, and says something else now: perhaps that somebody may do no more what he did."""
+    number = source.last_good()
+    write_atomic(source.path, b"2")
+    source.unread = True
+    assert [number.now(), number.now(), number.now()] == [1, 1, 1]
+    assert isinstance(number.fault, Unavailable)
+    assert caplog.text.count("too many open files") == 1, "and is said once"
+    source.unread = False
+    assert number.now() == 2
     assert number.fault is None
 
 

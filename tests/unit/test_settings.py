@@ -78,11 +78,12 @@ def test_a_mistake_in_access_toml(tmp_path: Path, case: str) -> None:
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("key", ["AAAA", "AAAAC3Nz…"])
 @pytest.mark.parametrize("name", ["keys/alice.pub", "user_ca_keys", "revoked_keys"])
-def test_a_mistake_in_a_list_of_keys(tmp_path: Path, name: str) -> None:
+def test_a_mistake_in_a_list_of_keys(tmp_path: Path, name: str, key: str) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "access.toml").write_text("")
-    (tmp_path / name).write_text("# a comment\n\nssh-ed25519 AAAA nobody\n")
+    (tmp_path / name).write_text(f"# a comment\n\nssh-ed25519 {key} nobody\n", encoding="utf-8")
     with pytest.raises(Corrupt, match=f"{name}:3: "):
         AccessFiles(tmp_path).load()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,6 +182,19 @@ def test_the_store_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert clone == "clone/.git/shardd-cache/snapshots"
     assert bare != other
     assert all(folder.startswith("cache/shardd/snapshots/") for folder in (bare, other))
+
+
+def test_who_has_no_home_reads_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.chdir(tmp_path)
+    store = SnapshotStore.of(tmp_path / "bare.git")
+    assert catch_up(log_of(100), SPACE, Counting().fold, snapshots=store).state == 100
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
