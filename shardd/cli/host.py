@@ -64,6 +64,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     migrate.add(choices)
     maintenance.add(choices)
 
+    reach = f"shardd --dir {directory}" if directory else "shardd"
     work, serving = Work(who=acting_as, origin=f"host {_user()}".strip()), False
     attempted(work, words)
 
@@ -78,14 +79,13 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         authorities = _opened(directory)
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = replace(_context(authorities, acting_as), work=work)
+        context = replace(_context(authorities, acting_as), work=work, reach=reach)
         work.who = context.principal
         if isinstance(command, Serve):
             serving = True
             return _serve(command, context)
         return (yield from run_on(context, command))
 
-    reach = f"shardd --dir {directory}" if directory else "shardd"
     try:
         return speak(grammar, words, run_one, voice, reach=reach, work=work)
     finally:

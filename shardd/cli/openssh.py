@@ -96,6 +96,7 @@ class Shell:
             rights=partial(self._access, authorities),
             fingerprint=self.key,
             work=work,
+            reach=reach,
         )
         return speak(server_grammar(), request, partial(run_on, context), voice, reach=reach, work=work)
 

@@ -31,7 +31,7 @@ class Context:
     target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
     fingerprint: of the key, or of the certificate's key, with which the caller came
-    work: what is done for the caller
+    work: what is done for the caller; reach: how the caller calls our commands, such as `ssh -p 2222 host`
     """
 
     authorities: Authorities
@@ -42,6 +42,7 @@ class Context:
     target: Callable[[str], Path | None] = lambda file: None
     fingerprint: str | None = None
     work: Work = field(default_factory=Work)
+    reach: str = "shardd"
 
     @property
     def server(self) -> ServerDir:

@@ -121,7 +121,7 @@ class AppendLines:
                 yield _appended(event)
             except SharddError as error:
                 context.work.failed(error)
-                yield {"id": line.id if line else None, "error": error_value(error, "shardd")}
+                yield {"id": line.id if line else None, "error": error_value(error, context.reach)}
 
 
 @dataclass(frozen=True, slots=True)

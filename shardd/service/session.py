@@ -218,6 +218,7 @@ class Session:
             rights=self._rights,
             fingerprint=self._client.identity.fingerprint,
             work=self._work,
+            reach=self._client.reach,
         )
 
     def _opened(self, file: str) -> IO[bytes]:

@@ -209,6 +209,9 @@ def test_lines_answer_each_line(ready: Garden, alice: Actor) -> None:
     ]
     assert said[0]["oid"] == said[2]["oid"]
     assert ready.subjects() == ["note", "note: s"]
+    alice.ssh(f"lease release {ready}")
+    (refused,) = shardd(alice, "append", "--lines", input=b'{"type": "note"}\n').must().stdout.splitlines()
+    assert f"`ssh -p {ready.server.port} 127.0.0.1 lease acquire {ready}`" in json.loads(refused)["error"]["remedy"]
 
 
 def test_a_stranger_appends_nothing_by_command(ready: Garden, alice: Actor, bob: Actor, mallory: Actor) -> None:
