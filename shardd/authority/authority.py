@@ -32,7 +32,7 @@ from shardd.core.objects import commit_oid
 from shardd.core.permission import check_lease_call
 from shardd.core.policy import Accept, Decision, Reject, decide
 from shardd.core.push_facts import Candidate, PushFacts
-from shardd.core.refs import Change, SpaceRef, classify, lease_ref, lock_of
+from shardd.core.refs import Change, Ref, SpaceRef, classify, lease_ref, lock_of
 from shardd.core.roles import Rights, Role, require
 from shardd.core.tenancy import Ended, Lease, Tenancy, alike
 from shardd.errors import Misuse
@@ -139,9 +139,9 @@ class Authority(Generic[L_co]):
         """What a ref names; see Ledger.ref."""
         return self.ledger.ref(name)
 
-    def takes(self, names: Sequence[str]) -> Collection[str]:
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]:
         """Those of these refs that have a place beside the logs."""
-        return self.ledger.takes(names)
+        return self.ledger.takes(refs)
 
     def look(
         self, changes: Sequence[Change], options: Options, pusher: Callable[[], Pusher], incoming: Incoming
@@ -226,8 +226,8 @@ class Held:
     def ref(self, name: str) -> str | None:
         return self._transaction.ref(name)
 
-    def takes(self, names: Sequence[str]) -> Collection[str]:
-        return self._authority.takes(names)
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]:
+        return self._authority.takes(refs)
 
     def raw(self, space: str, at: Head) -> bytes:
         """The bytes of a commit of the log."""

@@ -34,7 +34,7 @@ from shardd.core.import_chain import Placed
 from shardd.core.journal import entry_at
 from shardd.core.objects import commit_oid
 from shardd.core.push_facts import Candidate
-from shardd.core.refs import Change, LeaseRef, SpaceRef, family_at, lease_ref, space_ref
+from shardd.core.refs import Change, LeaseRef, OtherRef, Ref, SpaceRef, lease_ref, space_ref
 from shardd.core.tenancy import Tenancy
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
@@ -90,10 +90,10 @@ class EmbeddedLedger:
     def ref(self, name: str) -> str | None:
         return self.repository.read_ref(name)
 
-    def takes(self, names: Sequence[str]) -> Collection[str]:
-        theirs = [name for name in names if family_at(name) is None]
-        patterns = plain_patterns(self.repository.git) if theirs else []
-        return {name for name in names if family_at(name) is not None or plainly(name, patterns)}
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]:
+        # A name that is malformed in a folder of ours is of no family either, and left to git by no pattern.
+        patterns = plain_patterns(self.repository.git) if any(isinstance(ref, OtherRef) for ref in refs) else []
+        return {ref for ref in refs if not isinstance(ref, OtherRef) or plainly(ref.name, patterns)}
 
     def stage(self, space: str) -> EmbeddedStage:
         return EmbeddedStage(self, space)

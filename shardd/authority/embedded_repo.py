@@ -46,7 +46,7 @@ def prepare(path: Path) -> None:
 
 def _harden(path: Path) -> None:
     git = Git(path)
-    set_before = git.run("config", "--local", "--default", "", "core.hooksPath").decode().strip()
+    set_before = "".join(git.values("core.hooksPath")[-1:])
     if set_before and not set_before.startswith(f"{STATE}/hooks/"):
         raise Rejected(
             "exists",
@@ -58,8 +58,10 @@ def _harden(path: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         hook_install.install(path / STATE / "hooks", site=hook_install.EMBEDDED_SITE)
+        there = git.settings()
         for name, value in hardened(Limits(), hooks=_HOOKS).items():
-            _configure(git, name, value, folder)
+            if there.get(name.lower()) != [value]:
+                _configure(git, name, value, folder)
         # A configuration that a power failure empties names no hooks, and lets every push in.
         sync_files([path / "config"])
         sync_directories([path, path / STATE])

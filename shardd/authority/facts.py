@@ -15,7 +15,7 @@ from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
-from shardd.core.refs import NOTES, Change, Mover, family_of, space_ref
+from shardd.core.refs import NOTES, Change, Mover, Ref, family_of, space_ref
 from shardd.core.roles import Rights, Role
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Misuse
@@ -52,7 +52,7 @@ class Ground(Protocol):
 
     def ref(self, name: str) -> str | None: ...
 
-    def takes(self, names: Sequence[str]) -> Collection[str]: ...
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]: ...
 
 
 LOCAL = "local"
@@ -101,7 +101,7 @@ def gather(
     incoming: Incoming,
 ) -> PushFacts:
     """The facts of a push, as things stand on `ground`."""
-    beside = [change.ref for change in changes if family_of(change.parsed).mover in (Mover.OWNER, Mover.ROLE)]
+    beside = [change.parsed for change in changes if family_of(change.parsed).mover in (Mover.OWNER, Mover.ROLE)]
     push = _Push(terms, pusher.principal or "", ground, incoming, ground.takes(beside), alone=len(changes) == 1)
     gathered: dict[str, ChangeFacts] = {}
     repeated: list[ChangeFacts] = []
@@ -203,13 +203,13 @@ class _Push:
     who: str
     ground: Ground
     incoming: Incoming
-    taken: Collection[str]
+    taken: Collection[Ref]
     alone: bool
 
     def change(self, change: Change) -> ChangeFacts:
         ref, rights, repo = change.parsed, self.terms.rights, self.terms.label
         family = family_of(ref)
-        kept = change.ref in self.taken
+        kept = ref in self.taken
         # Of a ref that has no place here nothing is looked up: it is refused by its name.
         known = kept or family.mover is Mover.HOLDER
         current = self.ground.ref(change.ref) if known else None

@@ -26,7 +26,7 @@ from shardd.core.import_chain import Placed
 from shardd.core.limits import Limits
 from shardd.core.notes import NotesFacts
 from shardd.core.push_facts import Candidate, Relation
-from shardd.core.refs import Change
+from shardd.core.refs import Change, Ref
 from shardd.core.tenancy import Tenancy
 
 Commits: TypeAlias = Iterator[tuple[str, bytes]]
@@ -192,7 +192,7 @@ class Ledger(Protocol):
         """What a ref names, None if it does not exist. One that points at another reads as `ref: TARGET`."""
         ...
 
-    def takes(self, names: Sequence[str]) -> Collection[str]:
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]:
         """Those of these refs that a push may put beside the logs: a ledger need not keep any."""
         ...
 

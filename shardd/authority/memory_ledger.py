@@ -18,7 +18,7 @@ from shardd.core.limits import Limits, TooLarge
 from shardd.core.notes import NotesFacts
 from shardd.core.objects import commit_oid, parents
 from shardd.core.push_facts import Candidate, Relation, claimed_ids
-from shardd.core.refs import LeaseRef, SpaceRef, classify
+from shardd.core.refs import LeaseRef, Ref, SpaceRef, classify
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Unavailable
 
@@ -145,7 +145,7 @@ class MemoryLedger:
                 return self.kept(space).journal
         return None
 
-    def takes(self, names: Sequence[str]) -> Collection[str]:
+    def takes(self, refs: Sequence[Ref]) -> Collection[Ref]:
         """None: logs alone are kept."""
         return ()
 

@@ -19,7 +19,7 @@ from shardd.core.lease import OneShot, change
 from shardd.core.limits import TooLarge
 from shardd.core.notes import check_notes
 from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
-from shardd.core.refs import LOG, NOTES, Family, Mover, family_of
+from shardd.core.refs import LOG, NOTES, Family, Mover, family_at, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
 from shardd.errors import BadEvent, Rejected
@@ -89,7 +89,7 @@ def decide(facts: PushFacts) -> Decision:
                         momentary.append(space)
                 case Mover.OWNER:
                     _owners_change(facts, each, principal, family)
-                case Mover.ROLE if each.kept and not each.symbolic:
+                case Mover.ROLE if each.kept and not each.symbolic and family_at(ref) is None:
                     _require(facts, each, principal, family.role)
                 case _:
                     raise _refusal("ref-not-allowed", f"{ref} {family.refused}", facts, each, family)

@@ -113,11 +113,16 @@ class Git:
         return done.returncode == 0
 
     def values(self, name: str) -> list[str]:
-        """All values of a setting of the repository's configuration, in order."""
-        if not self.ask("config", "--local", "--get-all", name):
-            return []
-        listed = self.run("config", "--local", "--null", "--get-all", name)
-        return [value.decode("utf-8", "surrogateescape") for value in listed.split(b"\0")[:-1]]
+        """All values of a setting of the repository's configuration, in order. name: like section.name"""
+        return self.settings().get(name.lower(), [])
+
+    def settings(self) -> dict[str, list[str]]:
+        """The repository's configuration: all values of each setting, in order, by its name in lower case."""
+        found: dict[str, list[str]] = {}
+        for each in self.run("config", "--local", "--null", "--list").split(b"\0")[:-1]:
+            name, _, value = each.decode("utf-8", "surrogateescape").partition("\n")
+            found.setdefault(name.lower(), []).append(value)
+        return found
 
     def fetch(self, source: Path, oids: Iterable[str], *, pass_fds: Sequence[int]) -> None:
         """Fetch objects, and all that they stand on, from a repository on this machine; no ref moves. Unavailable if

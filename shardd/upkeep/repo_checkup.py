@@ -54,8 +54,9 @@ def examine_repo(authority: EmbeddedAuthority, *, hooks: str, now: float | None 
 
 
 def _configuration(repository: Repository, wanted: dict[str, str]) -> Iterator[Finding]:
+    there = repository.git.settings()
     for name, value in wanted.items():
-        found = repository.git.values(name)
+        found = there.get(name.lower(), [])
         if found != [value]:
             is_set = f"is {', '.join(found)}" if found else "is not set"
             yield Finding(

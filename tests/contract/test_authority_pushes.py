@@ -19,7 +19,7 @@ from shardd.core.limits import Limits
 from shardd.core.objects import commit_oid, parents
 from shardd.core.policy import Accept, Decision, Reject
 from shardd.core.push_facts import Candidate
-from shardd.core.refs import Change, space_ref
+from shardd.core.refs import Change, NotesRef, space_ref
 from shardd.core.refusals import HeadMoved, NotHolder
 from shardd.core.roles import Access, Rights
 from shardd.errors import Rejected
@@ -205,10 +205,19 @@ def test_refs_that_no_push_moves(authority: Kept) -> None:
     head = authority.existing(SPACE)
     brought = commits(head, "alice")
     tip = brought[-1].oid
-    for ref in (f"refs/leases/{SPACE}", f"refs/intents/{SPACE}/alice/one", "refs/heads/main", f"refs/replace/{tip}"):
+    malformed = (
+        "refs/heads/spaces/Why",
+        f"refs/heads/spaces/{SPACE}.lock",
+        "refs/notes/a/b",
+        "refs/leases/",
+        "refs/x/../y",
+    )
+    ours = (f"refs/leases/{SPACE}", f"refs/intents/{SPACE}/alice/one", "refs/heads/main", f"refs/replace/{tip}")
+    for ref in (*ours, *malformed):
         decision = push(authority, "alice", [onto(head, brought), Change(ref, None, tip)], brought)
         assert isinstance(decision, Reject)
         assert (decision.code, decision.ref) == ("ref-not-allowed", ref)
+        assert authority.ledger.ref(ref) is None or ref == f"refs/leases/{SPACE}"
     twice = [onto(head, brought), onto(head, brought)]
     assert code(push(authority, "alice", twice, brought)) == "ref-not-allowed"
     assert authority.head(SPACE) == head
@@ -218,7 +227,7 @@ def test_notes_are_their_owners_where_a_ledger_keeps_any(authority: Kept) -> Non
     ref = "refs/notes/alice"
     first, second = commits(authority.existing(SPACE), "alice", count=2)
     both = [first, second]
-    keeps = bool(authority.ledger.takes([ref]))
+    keeps = bool(authority.ledger.takes([NotesRef("alice")]))
     assert code(push(authority, "bob", [Change(ref, None, first.oid)], both)) == "not-permitted"
     made = push(authority, "alice", [Change(ref, None, first.oid)], both)
     assert code(made) == ("" if keeps else "ref-not-allowed")

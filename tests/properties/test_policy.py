@@ -120,6 +120,10 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
     "any ref": (lambda f: moved(f, ref="refs/heads/main"), "ref-not-allowed"),
     "a replacement": (lambda f: moved(f, ref=f"refs/replace/{GENESIS.oid}"), "ref-not-allowed"),
     "a lease ref, left to git": (lambda f: with_change(moved(f, ref="refs/leases/s"), kept=True), "ref-not-allowed"),
+    "a malformed name of ours": (
+        lambda f: with_change(moved(f, ref="refs/heads/spaces/No"), kept=True),
+        "ref-not-allowed",
+    ),
     "another's notes": (lambda f: moved(f, ref="refs/notes/bob"), "not-permitted"),
     "notes, where none are kept": (lambda f: moved(f, ref="refs/notes/alice"), "ref-not-allowed"),
     "notes that are no commits": (lambda f: with_change(moved(f, ref="refs/notes/alice"), kept=True), "bad-event"),
