@@ -57,6 +57,9 @@ class FetchedLog:
 class GitLog(DraftingLog):
     """A DecisionLog over the repository at `repo`. Any number of handles, in any number of processes, may share one.
 
+    Raises what decision_log.py says: NotHolder while somebody else holds the lease, Unavailable where the disk or git
+    fails or a lock stays taken; Rejected `not-permitted` for an append to a clone; Misuse where `repo` is none.
+
     principal: append as this principal, who must hold the lease like anybody else. None: append as `local`, for which
     writing the files is right enough while nobody holds the lease.
     """

@@ -19,7 +19,10 @@ from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
 
 
 class MemoryLog(DraftingLog):
-    """A DecisionLog that lives as long as the object. Nobody needs a lease; safe to share between threads."""
+    """A DecisionLog that lives as long as the object. Nobody needs a lease; safe to share between threads.
+
+    Raises HeadMoved, BadEvent, Misuse and Rejected as decision_log.py says; never Unavailable.
+    """
 
     def __init__(self, *, actor: str = "local", clock: Clock = utc_now, ids: Ids = new_id) -> None:
         super().__init__(clock, ids)

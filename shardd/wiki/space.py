@@ -67,6 +67,10 @@ class How(TypedDict, total=False):
 class InformationSpace:
     """One space. Not to be shared between threads; any number of objects and processes may share its log.
 
+    Verbs and reads raise what the log's do (logs/decision_log.py: NotHolder, HeadMoved, BadEvent, Unavailable …). A
+    verb raises Rejected `no-effect` as well, where the state has nothing for it to act on; `state`, `page` and `union`
+    read the log when that is due.
+
     store: the log, by default one in memory; actor: who decides, where a verb does not say; kinds: the event types
     snapshots: where folded states are kept on disk, None for nowhere
     """
