@@ -96,7 +96,7 @@ def test_wherever_the_first_backup_is_killed_the_next_one_goes_on(server: Server
         for path in (dest / "repos").glob("[!.]*.git"):
             subprocess.run(["git", "-C", str(path), "fsck", "--strict"], capture_output=True, check=True)
 
-    assert until_done(lambda: backup(server, dest), look, every=5) > 20
+    assert until_done(lambda: backup(server, dest), look, every=5) > 15
     whole(mirror(dest))
     assert not [path for path in dest.rglob(".*") if path.name != ".lock"]
 
