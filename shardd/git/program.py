@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ _PATIENT = {
 }
 """Milliseconds to wait for a ref that another git has locked; by itself git waits 100."""
 
+_ENDING = 1.0  # seconds for a git that ends
 _BUFFER = 256 * 1024  # bytes read from a git at a time
 
 
@@ -206,7 +208,7 @@ class Git:
             bounds.append(f"--max-count={newest}")
         listing = ["rev-list", "--first-parent", "--reverse", *bounds]
         with self._each(tip, listing, ["cat-file", "--batch", "--buffer"]) as stream:
-            while header := stream.readline():
+            for header in _whole_lines(stream):
                 oid, _, rest = header.decode("ascii").partition(" ")
                 if not rest.startswith("commit "):
                     raise Corrupt(f"{oid} in {self.path} is not a readable commit ({rest.strip()})", "run `git fsck`")
@@ -222,7 +224,7 @@ class Git:
         """(oid, kind, bytes) of every object that `tip` needs, and `without` does not."""
         listing = ["rev-list", "--objects", "--no-object-names", tip, *([f"^{without}"] if without else [])]
         with self._each(tip, listing, ["cat-file", "--batch-check", "--buffer"]) as stream:
-            yield from map(self._header, stream)
+            yield from map(self._header, _whole_lines(stream))
 
     def stored(self) -> Iterator[tuple[str, str, int]]:
         """(oid, kind, bytes) of every object that is here, needed or not."""
@@ -244,10 +246,18 @@ class Git:
             raise SharddError("pipes to git are missing")
         lister.stdout.close()  # the other git owns it now, and must see the end of it
         try:
-            yield reader.stdout
+            try:
+                yield reader.stdout
+            except Corrupt:
+                # The other git was asked for what stood last in a pipe, perhaps half a name.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    lister.wait(_ENDING)
+                self._none_was_killed(lister, reader)
+                raise
             # Both came to their end by themselves: only then do their statuses say anything.
-            if lister.wait() != 0 or reader.wait() != 0:
+            if any([lister.wait(), reader.wait()]):
                 said = lister.stderr.read().decode(errors="replace") if lister.stderr else ""
+                self._none_was_killed(lister, reader)
                 raise Corrupt(f"the history of {tip[:12]} in {self.path} cannot be read: {said.strip()}")
         finally:
             for child in (lister, reader):
@@ -256,6 +266,15 @@ class Git:
                     if pipe is not None:
                         pipe.close()
                 child.wait()
+
+    def _none_was_killed(self, *children: subprocess.Popen[bytes]) -> None:
+        """Unavailable if one was: then nothing that it said, or did not say, tells of the repository."""
+        ended = {-child.returncode for child in children if child.returncode is not None and child.returncode < 0}
+        ended -= {signal.SIGPIPE}  # which the other's end brings
+        if ended:
+            raise Unavailable(
+                f"a git that read {self.path} was ended by {signal.Signals(ended.pop()).name}", "try again"
+            )
 
     def _open(self, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
@@ -296,6 +315,12 @@ class Git:
                 with child:
                     pass  # its pipes are closed, and it has ended
         return subprocess.CompletedProcess(arguments, child.returncode, stdout, stderr)
+
+
+def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Up to the end, or to a line that has none: who wrote it did not come to it, and its status says why."""
+    while (line := stream.readline()).endswith(b"\n"):
+        yield line
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -504,3 +504,29 @@ def test_the_ref_of_a_space_first_stands_at_an_event(tmp_path: Path, monkeypatch
     assert stood == [Head(1, made.oid)]
     with pytest.raises(HeadMoved):
         GitLog(path).append(SPACE, "note", expected="absent")
+
+
+@pytest.mark.parametrize(
+    ("killed", "how"),
+    [
+        ("rev-list", "true"),
+        ("cat-file --batch", "true"),
+        ("cat-file --batch", "printf 0123456789"),
+        ("rev-list", "printf 1"),
+    ],
+)
+def test_a_git_that_was_killed_while_it_read_says_nothing_of_the_log(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str, how: str
+) -> None:
+    """By whoever needed its memory, for instance: the log is as it was."""
+    append(repo, drafts("alice", 3))
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    git = shutil.which("git")
+    (bin / "git").write_text(f'#!/bin/sh\ncase "$*" in *"{killed}"*) {how}; kill -9 $$;; esac\nexec {git} "$@"\n')
+    (bin / "git").chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(storage_git, "executable", lambda: str(bin / "git"))
+        with pytest.raises(Unavailable, match="was ended by SIGKILL"):
+            list(GitLog(repo).events(SPACE))
+    assert len(list(GitLog(repo).events(SPACE))) == 3
