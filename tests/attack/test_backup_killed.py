@@ -227,7 +227,11 @@ def test_a_restore_that_is_told_to_end_removes_what_it_made(
     (slow / "git").chmod(0o755)
     words = [sys.executable, "-m", "shardd.cli.main", "restore", str(dest), str(tmp_path / "again")]
     env = surroundings(tmp_path) | {"PATH": f"{slow}:{os.environ['PATH']}"}
-    child = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL, start_new_session=True)
+    before = signal.signal(number, signal.SIG_DFL)  # it may be ignored where the tests run in the background
+    try:
+        child = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL, start_new_session=True)
+    finally:
+        signal.signal(number, before)
     try:
         while not (tmp_path / "there").exists():
             assert child.poll() is None

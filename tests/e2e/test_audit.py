@@ -343,6 +343,7 @@ def test_a_log_of_json_and_an_audit_that_cannot_be_written(keys: dict[str, Path]
     try:
         alice = Actor("alice", keys["alice"], tmp_path / "alice", server)
         garden = plant(server)
+        alice.ssh("whoami")
         (server.root / "audit").rename(server.root / "audit-aside")
         (server.root / "audit").write_text("in the way")
         alice.clone(garden)
