@@ -358,6 +358,7 @@ def test_an_import_whose_packs_went_missing_is_refused(repo: Path, monkeypatch: 
 # --- many small packs
 
 
+@pytest.mark.slow
 def test_many_appends_make_few_packs_and_a_reader_loses_none(repo: Path) -> None:
     one_event(repo)
     with Repository(repo) as reader:

@@ -206,7 +206,7 @@ def asked(way: str, who: Actor, request: pytest.FixtureRequest) -> Callable[[str
     return lambda command: run([*words, command], cwd=who.home, env=who.env())
 
 
-@pytest.mark.parametrize("way", ("server", "openssh", "host"))
+@pytest.mark.parametrize("way", ("server", pytest.param("openssh", marks=pytest.mark.slow), "host"))
 def test_a_command_and_a_lease_call(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:

@@ -145,7 +145,7 @@ def test_what_is_decided_goes_to_its_end(server: Server, garden: Garden, alice: 
     wait_until(lambda: not members(leader), "all of it is gone")
 
 
-@pytest.mark.parametrize("deaf", ["", "trap '' TERM INT HUP"])
+@pytest.mark.parametrize("deaf", ["", pytest.param("trap '' TERM INT HUP", marks=pytest.mark.slow)])
 def test_they_end_with_a_server_that_is_killed(
     server: Server, garden: Garden, alice: Actor, tmp_path: Path, deaf: str
 ) -> None:

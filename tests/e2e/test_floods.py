@@ -187,6 +187,7 @@ def test_each_has_a_share_and_an_idle_git_is_ended(
         assert "mallory" in answer(other, "whoami")[1]
 
 
+@pytest.mark.slow
 def test_a_git_does_not_outlive_its_client(server: Server, garden: Garden, mallory: Actor, alice: Actor) -> None:
     alice.clone(garden)
     alice.acquire(garden)

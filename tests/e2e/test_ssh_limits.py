@@ -301,6 +301,7 @@ async def until_given_up(who: Actor) -> None:
     await dial(who, deaf, Deaf)
 
 
+@pytest.mark.slow
 def test_a_client_that_answers_no_more_is_given_up(
     own_server: Callable[[str], Server], keys: dict[str, Path], tmp_path: Path
 ) -> None:
