@@ -10,7 +10,7 @@ from shardd.core.limits import Limits
 from shardd.core.notes import NotesFacts
 from shardd.core.objects import first_parent
 from shardd.core.push_facts import Candidate, Relation
-from shardd.errors import Unavailable
+from shardd.errors import Corrupt, Unavailable
 from shardd.git.repository import NEAR, Repository
 
 
@@ -24,9 +24,11 @@ class PushedObjects:
     def is_commit(self, oid: str) -> bool:
         header = self._repository.header(oid)
         if header is None:
-            where = self._repository.path.name
-            raise Unavailable(f"what was pushed is gone: {oid[:12]} is no longer in {where}", "push it again")
+            raise self._gone(f"{oid[:12]} is no longer in {self._repository.path.name}")
         return header[0] == "commit"
+
+    def _gone(self, why: str) -> Unavailable:
+        return Unavailable(f"what was pushed is gone: {why}", "push it again")
 
     def descends(self, new: str, old: str) -> bool:
         return self._git.is_ancestor(old, new)
@@ -35,7 +37,11 @@ class PushedObjects:
         if not self.is_commit(new):
             return Relation.NO_COMMIT, ()
         limit, largest = limits.events, limits.commit_bytes
-        near, reached = self._repository.chain(new, head.oid, at_most=NEAR, largest=largest)
+        try:
+            near, reached = self._repository.chain(new, head.oid, at_most=NEAR, largest=largest)
+        except Corrupt as error:
+            # Git has found all of it there a moment ago, and the chain ends before what was in the repo.
+            raise self._gone(error.message) from None
         if reached:
             if len(near) > limit:
                 return Relation.TOO_LONG, ()

@@ -479,6 +479,17 @@ def test_a_push_whose_objects_were_pruned_on_the_way_is_told_so(repo: Path, ref:
     assert f"ng {ref} unavailable: what was pushed is gone".encode() in answer.getvalue()
 
 
+def test_a_push_of_which_a_part_was_pruned_on_the_way_is_told_so(repo: Path) -> None:
+    with embedded(repo) as authority:
+        head = authority.existing(SPACE)
+        _, last = commits(head, "alice", count=2)
+    store(repo, [last.raw])
+    said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{head.oid} {last.oid} {REF}"), FLUSH, FLUSH]
+    answer = BytesIO()
+    receiver(repo).proc_receive(BytesIO(b"".join(said)), answer)
+    assert f"ng {REF} unavailable: what was pushed is gone".encode() in answer.getvalue()
+
+
 def test_a_push_of_nothing_takes_no_lease(repo: Path) -> None:
     """No git sends one; whoever speaks for himself may."""
     with embedded(repo) as authority:
