@@ -25,12 +25,12 @@ from shardd.client.link import TIMEOUT, Broken, Link, Said
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.codec import genesis_oid
+from shardd.core.error_values import error_from
 from shardd.core.event import Draft, Event, Head, format_time, parse_time
 from shardd.core.import_chain import Imported, chain
 from shardd.core.jsonl import Numbered, encode_numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_repo, check_space
-from shardd.core.refusals import error_from
 from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
 from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
 

@@ -16,12 +16,12 @@ from shardd.commands.result import Answer, Each
 from shardd.commands.run_command import encoded
 from shardd.core.append import Expected
 from shardd.core.canonical import Json, decode_data
+from shardd.core.error_values import error_value
 from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
 from shardd.core.hook_protocol import printable
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
 from shardd.core.names import Address, is_oid
-from shardd.core.refusals import error_value
 from shardd.core.roles import Role
 from shardd.errors import Misuse, Rejected, SharddError, Unavailable
 from shardd.logs.decision_log import draft

@@ -15,9 +15,9 @@ from shardd.commands.describe import describe
 from shardd.commands.grammar import Grammar, HelpAsked, asks_json
 from shardd.commands.result import AnyAnswer, Steps
 from shardd.core.canonical import Json
+from shardd.core.error_values import error_value
 from shardd.core.hook_protocol import printable
 from shardd.core.outcome import GONE
-from shardd.core.refusals import error_value
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
 from shardd.files.work import Work

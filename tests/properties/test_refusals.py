@@ -10,19 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardd.core.error_values import error_from, error_value
 from shardd.core.event import Head
 from shardd.core.limits import TooLarge
-from shardd.core.refusals import (
-    Asked,
-    HeadMoved,
-    Met,
-    NotHolder,
-    Stale,
-    StaleEpoch,
-    Turn,
-    error_from,
-    error_value,
-)
+from shardd.core.refusals import Asked, HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.tenancy import Ended, Lease, milliseconds, stamp
 from shardd.errors import BadEvent, Corrupt, Damaged, Misuse, Rejected, SharddError, Unavailable
 from tests.clocks import NOON
