@@ -16,7 +16,7 @@ from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.notes import NotesFacts
-from shardd.core.objects import commit_oid, parents
+from shardd.core.objects import commit_oid, first_parent, parents
 from shardd.core.push_facts import Candidate, Relation, claimed_ids
 from shardd.core.refs import LeaseRef, Ref, SpaceRef, classify
 from shardd.core.tenancy import Tenancy
@@ -224,7 +224,7 @@ class MemoryIncoming:
             if len(commit.raw) > limits.commit_bytes:
                 raise TooLarge(at, len(commit.raw), limits.commit_bytes)
             found.append(commit)
-            at = next(iter(parents(commit.raw)), None)
+            at = first_parent(commit.raw)
         if at == head.oid:
             return (Relation.EXTENDS, found[::-1]) if len(found) <= limits.events else (Relation.TOO_LONG, ())
         new_ones, old_ones = self._ancestors(new), self._ancestors(head.oid)

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from shardd.core.codec import decode_event, decode_genesis, is_canonical, skim
 from shardd.core.event import Head
 from shardd.core.journal import Entry, decode_entry
-from shardd.core.objects import algorithm_of, commit_oid, parse_commit
+from shardd.core.objects import algorithm_of, commit_oid, parents, parse_commit
 from shardd.errors import BadEvent, Damaged
 
 
@@ -99,7 +99,7 @@ class Verifier:
         try:
             self._seq = self._genesis = decode_genesis(raw, self._space)
         except BadEvent as error:
-            if _parents(raw):
+            if parents(raw):
                 raise Damaged(
                     "shallow", None, oid, "the history before it is not here", "run `git fetch --unshallow`"
                 ) from None
@@ -185,10 +185,3 @@ def _check_oid(oid: str, raw: bytes, seq: int | None) -> None:
     found = commit_oid(raw, algorithm=algorithm_of(oid))
     if found != oid:
         raise Damaged("oid", seq, oid, f"its bytes hash to {found[:12]}")
-
-
-def _parents(raw: bytes) -> bool:
-    try:
-        return bool(parse_commit(raw).parents)
-    except BadEvent:
-        return False
