@@ -21,6 +21,7 @@ from shardd.authority.ledger import Effects
 from shardd.authority.receive import Receiver
 from shardd.core.hook_protocol import FLUSH, packet
 from shardd.core.lease import Acquire, Grant, Release, Renew
+from shardd.core.objects import commit_oid
 from shardd.core.policy import Accept
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, lease_ref, space_ref
@@ -31,7 +32,7 @@ from shardd.git import program as storage_git
 from shardd.git import ref_locks
 from shardd.git import repository as storage_repository
 from shardd.git.kept_packs import KeptPacks
-from shardd.git.repository import Repository
+from shardd.git.repository import NEAR, Repository
 from shardd.upkeep.repo_checkup import examine_repo
 from tests.attack import slow_git
 from tests.attack.children import Child
@@ -479,15 +480,30 @@ def test_a_push_whose_objects_were_pruned_on_the_way_is_told_so(repo: Path, ref:
     assert f"ng {ref} unavailable: what was pushed is gone".encode() in answer.getvalue()
 
 
-def test_a_push_of_which_a_part_was_pruned_on_the_way_is_told_so(repo: Path) -> None:
-    with embedded(repo) as authority:
-        head = authority.existing(SPACE)
-        _, last = commits(head, "alice", count=2)
-    store(repo, [last.raw])
-    said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{head.oid} {last.oid} {REF}"), FLUSH, FLUSH]
+def told_of(repo: Path, old: str, new: str, ref: str) -> str:
+    """What a push hears whose objects are as they are in the repo."""
+    said = [packet("version=1\0push-options atomic"), FLUSH, packet(f"{old} {new} {ref}"), FLUSH, FLUSH]
     answer = BytesIO()
     receiver(repo).proc_receive(BytesIO(b"".join(said)), answer)
-    assert f"ng {REF} unavailable: what was pushed is gone".encode() in answer.getvalue()
+    return answer.getvalue().decode()
+
+
+@pytest.mark.parametrize("count", [2, NEAR + 2])
+def test_a_push_of_which_a_part_was_pruned_on_the_way_is_told_so(repo: Path, count: int) -> None:
+    with embedded(repo) as authority:
+        head = authority.existing(SPACE)
+        _, *rest = commits(head, "alice", count=count)
+    store(repo, [commit.raw for commit in rest])
+    assert f"ng {REF} unavailable: " in told_of(repo, head.oid, rest[-1].oid, REF)
+
+
+def test_notes_of_which_a_part_was_pruned_on_the_way_are_told_so(repo: Path) -> None:
+    """The tree that the commit names is gone."""
+    author = "alice <alice@example.org> 1750000000 +0000"
+    raw = f"tree {'1' * 40}\nauthor {author}\ncommitter {author}\n\nnotes\n".encode()
+    store(repo, [raw])
+    said = told_of(repo, "0" * 40, commit_oid(raw), "refs/notes/alice")
+    assert "ng refs/notes/alice unavailable: " in said
 
 
 def test_a_push_of_nothing_takes_no_lease(repo: Path) -> None:
