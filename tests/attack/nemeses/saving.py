@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from shardd.files.server_dir import RESTORING
 from shardd.logs.git_log import GitLog
 from tests.attack.children import Child
 from tests.attack.history import Call
@@ -34,9 +35,11 @@ def _bring_back(trouble: Trouble, dest: Path, reads: list[tuple[str, Call]]) -> 
     root = trouble.stage.folder / "restored"
     shutil.rmtree(root, ignore_errors=True)
     words = ["restore", str(dest), str(root), "--json"]
-    if trouble.chance.random() < 0.3 and _run(trouble, words, True) is None:
-        trouble.history.note(act="killed a restore")
-        shutil.rmtree(root, ignore_errors=True)
+    if trouble.chance.random() < 0.3:
+        if _run(trouble, words, True) is None:
+            trouble.history.note(act="killed a restore")
+        if not (root / RESTORING).exists():
+            shutil.rmtree(root, ignore_errors=True)  # it has come to its end, told or not; else the next one clears it
     call = trouble.history.call("restore", "operator", "host")
     result = shardd(*words)
     _judge(trouble, call.number, "restore", result)
