@@ -397,6 +397,20 @@ def test_a_refused_move_is_not_made_by_the_next_holder_of_the_locks(
         assert repository.read_ref(REF) == base
 
 
+def test_a_move_of_which_nothing_happened_leaves_no_record(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever comes next to either space would have to wait for the other."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise Unavailable("git fails, time and again")
+
+    with monkeypatch.context() as patched, embedded(repo) as authority:
+        patched.setattr(storage_git.Git, "move_refs", fails)
+        with pytest.raises(Unavailable):
+            push_to_both(authority)
+    for space in (SPACE, OTHER):
+        assert (repo / "shardd" / "locks" / space).read_bytes() == b""
+
+
 @pytest.mark.parametrize("point", [Point.BEFORE_MOVE, Point.AFTER_MOVE])
 def test_a_push_to_two_spaces_that_was_killed_whole_needs_no_finishing(repo: Path, point: Point) -> None:
     events = drafts("alice")
