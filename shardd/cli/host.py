@@ -139,17 +139,17 @@ def _init(asked: Init) -> Answer[Done]:
         with open_input(asked.admin[1]) as file:
             admin = name, PublicKey.parse(file.read(65_536).decode("utf-8", "replace"))
     server = ServerDir.create(Path(asked.root))
-    key = host_keys(server.host_keys)[0]
+    keys = host_keys(server.host_keys)
     if admin is not None:
         server.access.add_key(*admin)
         server.access.grant(Grant(admin[0], "admin", ALL))
     host, port = parse_address(server.settings().listen)
-    public = key.export_public_key().decode().split()
-    known = f"[{host}]:{port} {public[0]} {public[1]}"
+    public = (key.export_public_key().decode().split() for key in keys)
+    known = [f"[{host}]:{port} {kind} {blob}" for kind, blob, *_ in public]
     lines = [
         f"made a server's directory in {server.root}",
-        f"host key      {key.get_fingerprint()}",
-        f"known_hosts   {known}",
+        f"host key      {keys[0].get_fingerprint()}",
+        *(f"known_hosts   {line}" for line in known),
         f"start         shardd serve --dir {server.root}",
         f"clone         git clone ssh://{host}:{port}/REPO.git",
     ]
@@ -157,8 +157,8 @@ def _init(asked: Init) -> Answer[Done]:
         lines,
         {
             "dir": str(server.root),
-            "fingerprint": key.get_fingerprint(),
-            "known_hosts": known,
+            "fingerprint": keys[0].get_fingerprint(),
+            "known_hosts": "\n".join(known),
             "listen": f"{host}:{port}",
         },
     )

@@ -30,6 +30,12 @@ _MOST_WORDS = 100
 """Characters and words of a request: what is longer has its place on standard input. Splitting and parsing cannot be
 cut short, so what they are given is bounded."""
 
+SUBSYSTEM = "subsystem"
+"""Begins what is asked for by who asks for no command, but for a subsystem such as `sftp`."""
+
+_FILE_TRANSFER = ("scp", "sftp-server", "internal-sftp", "rsync")
+"""What clients of these run: scp, rsync, and sftp against an OpenSSH that has our forced command."""
+
 _FOR_EVERYBODY = ("whoami", "help")
 
 GIT_REFUSED = 128
@@ -84,6 +90,8 @@ def parse_request(asked: str | None, principal: str) -> GitService | Sequence[st
         words = [f"git-{words[1]}", *words[2:]]
     if not words:
         raise Misuse("an empty command", "see `shardd help`")
+    if words[0] == SUBSYSTEM or words[0].rpartition("/")[2] in _FILE_TRANSFER:
+        raise Misuse("no file transfer here: this server speaks git", "use `git clone ssh://HOST/REPO.git`")
     if words[0] not in _SERVICES:
         return words
     if len(words) != 2:

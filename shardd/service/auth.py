@@ -13,6 +13,7 @@ import asyncssh
 from asyncssh.public_key import CERT_TYPE_USER, SSHOpenSSHCertificate
 
 from shardd.core.names import is_id
+from shardd.core.ssh_wire import algorithm, certificate_signature, is_certificate, signed_with, weakness
 from shardd.errors import Rejected
 from shardd.files.access import Snapshot, fingerprint
 
@@ -39,20 +40,37 @@ def identify(blob: bytes, snapshot: Snapshot) -> Identity:
 
     The source-address of a certificate is not looked at here: it is a matter of the connection.
     """
-    if not _is_certificate(blob):
+    if not is_certificate(blob):
         print_ = fingerprint(blob)
         principal = snapshot.keys.get(print_)
         if principal is None:
             raise _no("revoked" if print_ in snapshot.revoked else "not registered")
+        _strong(blob)
         return Identity(principal, print_)
     certificate = _certificate(blob)
     print_ = certificate.key.get_fingerprint()
-    return Identity(_certified(certificate, print_, snapshot), print_, certificate)
+    principal = _certified(certificate, print_, snapshot)
+    _strong(certificate.key.public_data)
+    _strong(certificate.signing_key.public_data, "its authority's: ")
+    if why := signed_with(certificate_signature(blob)):
+        raise _no(f"its authority has {why}")
+    return Identity(principal, print_, certificate)
+
+
+def check_signature(signature: bytes) -> None:
+    """Rejected if it is made in a way that proves nothing. The library would check it all the same."""
+    if why := signed_with(signature):
+        raise _no(f"{why}; take a newer ssh, or an Ed25519 key")
+
+
+def _strong(blob: bytes, whose: str = "") -> None:
+    if why := weakness(blob):
+        raise _no(f"{whose}{why}; make another with `ssh-keygen -t ed25519`")
 
 
 def described(blob: bytes) -> str:
     """What an offered key or certificate is called to the one who offered it."""
-    if not _is_certificate(blob):
+    if not is_certificate(blob):
         return fingerprint(blob)
     try:
         return f"certificate of {_certificate(blob).key.get_fingerprint()}"
@@ -60,18 +78,10 @@ def described(blob: bytes) -> str:
         return "a certificate"
 
 
-def _is_certificate(blob: bytes) -> bool:
-    return b"-cert-v" in _algorithm(blob)
-
-
-def _algorithm(blob: bytes) -> bytes:
-    return blob[4 : 4 + int.from_bytes(blob[:4], "big")]
-
-
 def _certificate(blob: bytes) -> SSHOpenSSHCertificate:
     try:
         # Its own signature is checked on the way, and a critical option that asyncssh does not know refuses it.
-        certificate = asyncssh.import_certificate(_algorithm(blob) + b" " + base64.b64encode(blob))
+        certificate = asyncssh.import_certificate(algorithm(blob) + b" " + base64.b64encode(blob))
     except (asyncssh.KeyImportError, ValueError) as error:
         raise _no(f"cannot be honoured: {error}") from None
     if not isinstance(certificate, SSHOpenSSHCertificate):

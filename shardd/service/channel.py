@@ -29,6 +29,17 @@ class Served(Process):
         super().__init__(serve, None, 0, False)
         self._gone = gone
 
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return True  # it is served an explanation
+
+    def session_started(self) -> None:
+        # asyncssh would serve files to who asks for `sftp`.
+        stdin, stdout, stderr = (
+            asyncssh.SSHReader(self, self._chan),
+            *(asyncssh.SSHWriter(self, self._chan, kind) for kind in (None, asyncssh.EXTENDED_DATA_STDERR)),
+        )
+        self._start_process(stdin, stdout, stderr)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._gone()

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 
 import asyncssh
 from asyncssh.auth import KbdIntResponse
+from asyncssh.constants import MSG_KEXINIT, MSG_SERVICE_REQUEST
+from asyncssh.packet import SSHPacket
 
 from shardd.core.hook_protocol import printable
-from shardd.core.outcome import Kind
+from shardd.core.outcome import FAILED, Kind
 from shardd.errors import Rejected, Unavailable
 from shardd.files.work import Work
-from shardd.service.auth import Identity, described, identify
+from shardd.service.auth import Identity, check_signature, described, identify
 from shardd.service.channel import Guard, Process, Served
 from shardd.service.session import Client, Service, Session
 
@@ -55,7 +57,7 @@ class Connection(asyncssh.SSHServer):
         self._idle: asyncio.TimerHandle | None = None
         self.client: Client | None = None
         self._work = Work(Kind.LOGIN)
-        self._asked = False
+        self._negotiates = self._asked = False
         self._sessions = 0
         self._channels = 0
 
@@ -71,6 +73,7 @@ class Connection(asyncssh.SSHServer):
         sock = conn.get_extra_info("socket")
         if quick is not None and sock is not None:
             _acknowledge_at_once(conn, sock, quick)
+        self._hear_packets(conn)
         verify = conn.validate_public_key
 
         async def validate(username: str, blob: bytes, message: bytes, signature: bytes) -> bool:
@@ -84,8 +87,31 @@ class Connection(asyncssh.SSHServer):
         self._service.admission.depart(self)
         if self._asked and self.client is None:
             self._not_in()
+        elif self._negotiates and self._conn is not None and not self._conn._session_id:
+            # What an old client, or one of few algorithms, comes to: it says no more itself than that it failed.
+            known = isinstance(exc, asyncssh.KeyExchangeFailed)
+            self._work.ended_as(FAILED, str(exc) if known else "left while the algorithms were agreed on")
+            self._service.recorder.ended(self._work)
         self._service.connections.discard(self)
         self._conn = None
+
+    def _hear_packets(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Let a client ask for authentication again before each key, as paramiko's does and OpenSSH's server allows:
+        asyncssh takes the request once, and hangs up at the second. And note who has come to agree on algorithms.
+        """
+        handlers = conn._packet_handlers
+
+        def negotiate(conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: SSHPacket) -> object:
+            self._negotiates = True
+            return handlers[kind](conn, kind, number, packet)
+
+        def request(conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: SSHPacket) -> object:
+            if conn._auth_in_progress and not conn._auth_complete:
+                conn._next_service = b"ssh-userauth"
+            return handlers[kind](conn, kind, number, packet)
+
+        heard = {**handlers, MSG_KEXINIT: negotiate, MSG_SERVICE_REQUEST: request}
+        setattr(conn, "_packet_handlers", heard)  # noqa: B010  (it looks them up at each packet)
 
     def begin_auth(self, username: str) -> bool:
         self._asked = True
@@ -109,6 +135,8 @@ class Connection(asyncssh.SSHServer):
             )
         try:
             identity = identify(blob, self._service.authorities.access.now())
+            if message:
+                check_signature(signature)
         except Rejected as error:
             self._refuse(blob, error.message)
             return False

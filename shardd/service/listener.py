@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncssh
 
+from shardd.core.ssh_wire import SIGNATURES
 from shardd.errors import Misuse, Unavailable
 from shardd.files.durable import write_atomic
 from shardd.service.connection import Connection
@@ -14,6 +15,9 @@ from shardd.service.session import Service
 
 # dropbear takes only the first of these that it knows to be first here as well.
 _KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"]
+
+_HOST_KEYS = {"ecdsa": "ecdsa-sha2-nistp256", "ed25519": "ssh-ed25519"}
+"""An ECDSA key too, as stock systems have: old clients, such as JSch's, know no Ed25519."""
 
 _BACKLOG = 512
 
@@ -30,6 +34,8 @@ async def listen(service: Service, host: str, port: int) -> asyncssh.SSHAcceptor
             server_host_keys=list(host_keys(service.authorities.server.host_keys)),
             encoding=None,
             kex_algs=_KEX,
+            # Left to itself asyncssh lists most of them twice, and libssh2 writes past the end of its memory then.
+            signature_algs=list(SIGNATURES),
             compression_algs=None,  # what is compressed has no bound
             password_auth=False,
             kbdint_auth=True,  # it never succeeds: see connection.py
@@ -56,16 +62,19 @@ def host_keys(folder: Path) -> list[asyncssh.SSHKey]:
     """The server's identities, Ed25519 first; made when there are none."""
     paths = sorted(path for path in folder.glob("ssh_host_*_key"))
     if not paths:
-        key = asyncssh.generate_private_key("ssh-ed25519", comment="shardd")
-        path = folder / "ssh_host_ed25519_key"
-        write_atomic(path.with_suffix(".pub"), key.export_public_key(), mode=0o644)
-        write_atomic(path, key.export_private_key(), mode=0o600)
-        paths = [path]
+        paths = [_made(folder / f"ssh_host_{name}_key", kind) for name, kind in _HOST_KEYS.items()]
     try:
         keys = [asyncssh.read_private_key(path) for path in paths]
     except (OSError, asyncssh.KeyImportError) as error:
         raise Unavailable(f"a host key in {folder} cannot be used: {error}") from None
     return sorted(keys, key=lambda key: key.get_algorithm() != "ssh-ed25519")
+
+
+def _made(path: Path, kind: str) -> Path:
+    key = asyncssh.generate_private_key(kind, comment="shardd")
+    write_atomic(path.with_suffix(".pub"), key.export_public_key(), mode=0o644)
+    write_atomic(path, key.export_private_key(), mode=0o600)
+    return path
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -23,6 +23,7 @@ from shardd.commands.caller import Context
 from shardd.commands.describe import attempted
 from shardd.commands.git_request import (
     GIT_REFUSED,
+    SUBSYSTEM,
     GitService,
     check_caller,
     git_ended,
@@ -133,8 +134,10 @@ class Session:
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._refs: Sequence[str] = ()
+        # A subsystem is sftp for nearly everybody: what it is called is of no interest.
+        self._asked = process.command if process.subsystem is None else SUBSYSTEM
         self._work = Work(
-            kind_of(process.command), who=client.principal, origin=client.origin, key=client.identity.fingerprint
+            kind_of(self._asked), who=client.principal, origin=client.origin, key=client.identity.fingerprint
         )
 
     async def run(self) -> None:
@@ -165,7 +168,7 @@ class Session:
         """The exit status, after everything was said."""
         try:
             # Not in the event loop: splitting words takes its time.
-            request = await asyncio.to_thread(parse_request, self._process.command, self._client.principal)
+            request = await asyncio.to_thread(parse_request, self._asked, self._client.principal)
             if isinstance(request, GitService):
                 return await self._git(request)
             return await self._command(request, voice)
@@ -182,9 +185,9 @@ class Session:
     async def _refused(self, error: SharddError, voice: ClientVoice) -> int:
         self._work.failed(error)
         with suppress(BrokenPipeError):
-            as_json = wants_json(self._process.command)
+            as_json = wants_json(self._asked)
             await asyncio.to_thread(self._complain, error, voice, as_json=as_json)
-        return GIT_REFUSED if is_git(self._process.command) else error.exit_status
+        return GIT_REFUSED if is_git(self._asked) else error.exit_status
 
     def _complain(self, error: SharddError, voice: ClientVoice, *, as_json: bool) -> None:
         complain(error, voice, self._client.reach, as_json=as_json)

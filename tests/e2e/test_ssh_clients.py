@@ -54,7 +54,7 @@ def test_plink(garden: Garden, alice: Actor, server: Server, tmp_path: Path) -> 
     client, convert = need("plink"), need("puttygen")
     key = tmp_path / "key.ppk"
     run([convert, str(alice.key), "-O", "private", "-o", str(key)], cwd=tmp_path, env=alice.env()).must()
-    public = str(next((server.root / "host_keys").glob("*.pub")))
+    public = str(server.root / "host_keys" / "ssh_host_ed25519_key.pub")
     fingerprint = run(["ssh-keygen", "-l", "-f", public], cwd=tmp_path, env=alice.env()).must().stdout.split()[1]
     words = [client, "-batch", "-hostkey", fingerprint, "-i", str(key)]
     said = run([*words, "-P", str(server.port), "git@127.0.0.1", "whoami"], cwd=tmp_path, env=alice.env()).must()
