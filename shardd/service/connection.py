@@ -22,7 +22,7 @@ from asyncssh.constants import MSG_KEXINIT, MSG_SERVICE_REQUEST
 from asyncssh.packet import SSHPacket
 
 from shardd.core.hook_protocol import printable
-from shardd.core.outcome import FAILED, Kind
+from shardd.core.outcome import Kind
 from shardd.errors import Rejected, Unavailable
 from shardd.files.work import Work
 from shardd.service.auth import Identity, check_signature, described, identify
@@ -88,10 +88,9 @@ class Connection(asyncssh.SSHServer):
         if self._asked and self.client is None:
             self._not_in()
         elif self._negotiates and self._conn is not None and not self._conn._session_id:
-            # What an old client, or one of few algorithms, comes to: it says no more itself than that it failed.
-            known = isinstance(exc, asyncssh.KeyExchangeFailed)
-            self._work.ended_as(FAILED, str(exc) if known else "left while the algorithms were agreed on")
-            self._service.recorder.ended(self._work)
+            # What an old client comes to, and says no more of itself than that it failed; and some who look around.
+            why = str(exc) if isinstance(exc, asyncssh.KeyExchangeFailed) else "it left"
+            log.info("no algorithms were agreed on with %s: %s", self.address, why)
         self._service.connections.discard(self)
         self._conn = None
 
