@@ -91,7 +91,7 @@ def _send(asked: Migrate, target: Place, lines: Iterator[bytes], context: Contex
 
 
 def _parse(text: str, context: Context | None) -> Place:
-    if text.startswith("ssh://"):
+    if "://" in text:
         return parse_url(text), Address.parse(urlsplit(text).path.strip("/").removesuffix(".git"))
     if context is not None and not text.startswith(("/", "./", "../")):
         return Address.parse(text)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from shardd.cli.clone import Clone
 from shardd.cli.progress import open_input
 from shardd.client.address import Remote, parse_url
+from shardd.client.users_ssh import no_ssh, reached
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.grammar import HelpAsked, RawParser
 from shardd.commands.import_export import Import
@@ -33,7 +34,9 @@ def run(words: Sequence[str], url: str | None) -> int:
     if words[:1] == ["import"]:
         return upload(words, remote)
     try:
-        return reached(remote, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode)
+        return reached(
+            remote.destination, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode
+        )
     except FileNotFoundError:
         raise no_ssh() from None
 
@@ -44,19 +47,6 @@ def _needs_no_server(words: Sequence[str]) -> None:
     found = grammar.words.find(words)
     if found is None or not {"-h", "--help"}.isdisjoint(found[1]):
         grammar.parse(words)
-
-
-def reached(remote: Remote, status: int) -> int:
-    """ssh's exit status, if it is that of our command; Unavailable if ssh itself failed."""
-    if status == 255:
-        raise Unavailable(
-            f"{remote.destination} could not be reached, or did not let you in", "see what ssh said above"
-        )
-    return status
-
-
-def no_ssh() -> Unavailable:
-    return Unavailable("ssh is not installed", "install the OpenSSH client")
 
 
 def of_clone() -> Remote:
@@ -139,7 +129,7 @@ def send(remote: Remote, words: Sequence[str], chunks: Iterable[bytes]) -> int:
             child.stdin.writelines(chunks)
         with suppress(BrokenPipeError):
             child.stdin.close()
-        return reached(remote, child.wait())
+        return reached(remote.destination, child.wait())
 
 
 def received(remote: Remote, words: Sequence[str]) -> Iterator[bytes]:
@@ -147,7 +137,7 @@ def received(remote: Remote, words: Sequence[str]) -> Iterator[bytes]:
     with _ssh(remote, words, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         yield from lines_of(child.stdout)
-        if reached(remote, child.wait()) != 0:
+        if reached(remote.destination, child.wait()) != 0:
             raise Unavailable(f"{remote.destination} did not send all of it", "see what it said above")
 
 

@@ -1,53 +1,69 @@
-"""Where a server is, as git users write it."""
+"""Where a server is, as git users write it: every form of git-clone(1) that goes over ssh, read as git reads it."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
+from shardd.client.users_ssh import arguments
 from shardd.errors import Misuse
 
-_SCP_LIKE = re.compile(r"(?:([^@/:]+)@)?([^/:]+):(.+)\Z")
+_SCHEMES = ("ssh", "git+ssh", "ssh+git")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/]*)(?P<path>.*)\Z", re.DOTALL)
+_SCP_LIKE = re.compile(r"(?P<host>(?:[^@/:\[]*@)?(?:\[[^\]/]*\]|[^/:\[]+)):(?P<path>.*)\Z", re.DOTALL)
+_HOST = re.compile(r"(?:(?P<user>[^\[]*)@)?(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>.*))?\Z", re.DOTALL)
+_ALONE = re.compile(r"[A-Za-z0-9@._-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """destination: what ssh takes as host, perhaps with a user; repo, space: what a clone's remote and branch name"""
+    """destination: what ssh takes as host, perhaps with a user; repo, space: what a clone's remote and branch name
+    identity: a file with the private key to use, in place of those that ssh would
+    """
 
     destination: str
     port: str | None
     repo: str | None = None
     space: str | None = None
+    identity: str | None = None
 
     def command(self, words: Sequence[str]) -> list[str]:
-        port = ["-p", self.port] if self.port else []
-        ssh = shlex.split(os.environ.get("GIT_SSH_COMMAND", "ssh"))
-        return [*ssh, *port, "--", self.destination, shlex.join(words)]
+        return arguments(self.destination, self.port, words, identity=self.identity)
 
 
 def parse_url(url: str) -> Remote:
     """`ssh://[USER@]HOST[:PORT][/REPO.git]`, `[USER@]HOST:REPO.git` or `HOST`; Misuse if it is none of these."""
-    if "://" in url:
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if parts.scheme != "ssh" or not parts.hostname or port == 0:
-            raise Misuse(f"{url!r} is not the address of a server", "write it like ssh://host:2222")
-        user = f"{parts.username}@" if parts.username else ""
-        return _safe(url, Remote(user + parts.hostname, str(port) if port else None, _repo(parts.path)))
-    match = _SCP_LIKE.match(url)
-    if match:
-        user = f"{match[1]}@" if match[1] else ""
-        return _safe(url, Remote(user + match[2], None, _repo(match[3])))
-    if not re.match(r"[A-Za-z0-9@._-]+\Z", url):
-        raise Misuse(f"{url!r} is not the address of a server", "write it like ssh://host:2222")
-    return _safe(url, Remote(url, None))
+    if match := _URL.match(url):
+        if match["scheme"].lower() not in _SCHEMES:
+            raise Misuse(f"{url!r} is not the address of a server over ssh", "write it like ssh://host:2222")
+        # git decodes the whole of a URL, and nothing of what looks like scp's.
+        return _remote(url, unquote(match["host"]), unquote(match["path"]))
+    if match := _SCP_LIKE.match(url):
+        inside = re.search(r"\[(.*)\]\Z", match["host"])
+        # `[host:22]:repo` is an old way to name a port; `[::1]:repo` an address.
+        host = (
+            match["host"].replace("[", "").replace("]", "") if inside and inside[1].count(":") == 1 else match["host"]
+        )
+        return _remote(url, host, match["path"])
+    if not _ALONE.match(url):
+        raise _no_address(url)
+    return _remote(url, url, "")
+
+
+def _remote(url: str, host: str, path: str) -> Remote:
+    match = _HOST.match(host)
+    name = (match["literal"] if match["literal"] is not None else match["name"]) if match else ""
+    port = match["port"] if match else None
+    if not match or not name or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536)):
+        raise _no_address(url)
+    user = f"{match['user']}@" if match["user"] else ""
+    destination = user + name
+    # ssh would take it for an option, or be given two words.
+    if destination.startswith("-") or name.startswith("-") or re.search(r"[\s\0]", destination):
+        raise Misuse(f"{url!r} is not the address of a server")
+    return Remote(destination, port or None, _repo(path))
 
 
 def _repo(path: str) -> str | None:
@@ -55,7 +71,5 @@ def _repo(path: str) -> str | None:
     return path.strip("/").removesuffix(".git").split("/")[0] or None
 
 
-def _safe(url: str, remote: Remote) -> Remote:
-    if remote.destination.startswith("-"):
-        raise Misuse(f"{url!r} is not the address of a server")
-    return remote
+def _no_address(url: str) -> Misuse:
+    return Misuse(f"{url!r} is not the address of a server", "write it like ssh://host:2222")

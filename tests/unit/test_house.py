@@ -103,8 +103,8 @@ def test_core_is_pure() -> None:
 
 
 def test_only_one_module_runs_git() -> None:
-    """Spawning is for git/program.py, for the server's git children, and for the user's own git and ssh in the CLI."""
-    allowed = {"git/program.py", "service/git_child.py"}
+    """Spawning is for git/program.py, for the server's git children, and for the user's own git and ssh at her side."""
+    allowed = {"git/program.py", "service/git_child.py", "client/users_ssh.py"}
     spawning = {
         str(path.relative_to(PACKAGE))
         for path in modules()
