@@ -21,7 +21,8 @@ import msgspec
 
 from shardd.authority.whole_log import measure
 from shardd.client.address import parse_url
-from shardd.client.link import TIMEOUT, Broken, Link, Said
+from shardd.client.link import Broken, Link, Said
+from shardd.client.ssh_settings import TIMEOUT
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.codec import genesis_oid

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,3 +108,32 @@ def no_ssh() -> Unavailable:
     return Unavailable(
         "there is no ssh to run", "install the OpenSSH client, or mend GIT_SSH_COMMAND, core.sshCommand or GIT_SSH"
     )
+
+
+def says(destination: str, port: str | None) -> str | None:
+    """What `ssh -G` says of a destination, None where there is no ssh; Unavailable if its configuration is wrong."""
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        return None
+    words = [ssh, "-G", *(["-p", port] if port else []), destination]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError:
+        return None
+    if done.returncode != 0:
+        why = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        raise Unavailable(f"ssh does not read its configuration: {why[0]}", "mend ~/.ssh/config")
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def through(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The way to a server that a ProxyCommand is. The process ends with the connection."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            return ours, subprocess.Popen(
+                ["sh", "-c", f"exec {command}"], stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
+        except BaseException:
+            ours.close()
+            raise
