@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from shardd.client.ssh_settings import TIMEOUT, Settings
@@ -97,8 +96,8 @@ class Connection:
     def _socket(self) -> socket.socket:
         settings = self._settings
         if settings.proxy is not None:
-            sock, child = through(settings.proxy)
-            self._open.callback(_end, child)
+            sock, end = through(settings.proxy)
+            self._open.callback(end)
             sock.settimeout(settings.timeout)
             return sock
         try:
@@ -113,11 +112,6 @@ class Connection:
 
     def _no(self, why: object, remedy: str = _SEES) -> Unavailable:
         return Unavailable(f"{self._destination} could not be reached: {why}", remedy)
-
-
-def _end(child: Popen[bytes]) -> None:
-    child.terminate()
-    child.wait()
 
 
 def _shown(blob: bytes) -> list[str]:

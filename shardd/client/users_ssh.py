@@ -11,7 +11,7 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -126,14 +126,19 @@ def says(destination: str, port: str | None) -> str | None:
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
-def through(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """The way to a server that a ProxyCommand is. The process ends with the connection."""
+def through(command: str) -> tuple[socket.socket, Callable[[], object]]:
+    """The way to a server that a ProxyCommand is, and what ends it."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:
-            return ours, subprocess.Popen(
-                ["sh", "-c", f"exec {command}"], stdin=theirs.fileno(), stdout=theirs.fileno()
-            )
+            words = ["sh", "-c", f"exec {command}"]
+            child = subprocess.Popen(words, stdin=theirs.fileno(), stdout=theirs.fileno())
         except BaseException:
             ours.close()
             raise
+
+    def end() -> None:
+        child.terminate()
+        child.wait()
+
+    return ours, end
