@@ -4,7 +4,8 @@
     shell, authorized-keys  here, for sshd
     --dir DIR, SHARDD_DIR   to the server's files on this host; needs no running server
     --server URL            to that server, over ssh
-    in a clone              from what was fetched, or to the server of its over_ssh, over ssh
+    in a clone              from what was fetched, or to the server of its remote, over ssh
+    elsewhere               to the default server of ~/.config/shardd/config.toml, over ssh
 
 What each mode needs is imported when it is chosen: the command line starts fast.
 """
@@ -80,13 +81,21 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import host
 
         return host.run(words, where.dir, where.acting_as, Terminal())
-    if where.server is None and words[0] in _LOCAL:
+    if where.server is None and words[0] in _LOCAL and not _only_far(words[0]):
         from shardd.cli import local
 
         return local.run(words, Terminal())
     from shardd.cli import over_ssh
 
     return over_ssh.run(words, where.server)
+
+
+def _only_far(command: str) -> bool:
+    """Whether there is no clone around that could answer, and a server that can."""
+    from shardd.cli.clone import git
+    from shardd.cli.user_config import UserConfig
+
+    return command != "setup" and bool(UserConfig.load().server) and git("rev-parse", "--git-dir") is None
 
 
 def _where(argv: list[str]) -> tuple[Where, list[str]]:

@@ -1,6 +1,6 @@
 """Commands sent to a server with the user's own ssh, and logs sent to it or read from it.
 
-Keys, agent, config and jump hosts are those that git uses.
+It is called as git would call it (client/users_ssh.py): keys, agent, config and jump hosts are those that git uses.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
-from shardd.cli.clone import Clone
 from shardd.cli.progress import open_input
+from shardd.cli.user_config import UserConfig
+from shardd.cli.which_server import of_here
 from shardd.client.address import Remote, parse_url
 from shardd.client.users_ssh import no_ssh, reached
 from shardd.commands.all_commands import server_grammar
@@ -27,7 +27,7 @@ _CHUNK = 256 * 1024
 def run(words: Sequence[str], url: str | None) -> int:
     """Run the command on the server; its exit status, or Unavailable if ssh could not reach it."""
     try:
-        remote = parse_url(url) if url is not None else of_clone()
+        remote = UserConfig.load().reached(parse_url(url)) if url is not None else of_here()
     except Misuse:
         _needs_no_server(words)
         raise
@@ -47,12 +47,6 @@ def _needs_no_server(words: Sequence[str]) -> None:
     found = grammar.words.find(words)
     if found is None or not {"-h", "--help"}.isdisjoint(found[1]):
         grammar.parse(words)
-
-
-def of_clone() -> Remote:
-    """The server of the clone we stand in; Misuse elsewhere."""
-    clone = Clone.here()
-    return replace(parse_url(clone.url), space=clone.space)
 
 
 def with_space(words: Sequence[str], remote: Remote) -> list[str]:

@@ -1,6 +1,7 @@
 """`shardd setup`: makes a clone fit for appending by hand. Everything it sets is in the clone's own configuration.
 
 - user.name becomes the principal (an event whose author is somebody else is refused), user.email is filled in;
+- the remote is marked as shardd's, so that commands may be sent to it (cli/which_server.py);
 - leases, everybody's notes and one's own intents are fetched along with the spaces;
 - notes are written to, and shown from, one's own notes ref;
 - the commit-msg hook is installed. One that was there is kept, and runs before it.
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.cli.clone import BRANCH, Clone, git
+from shardd.cli.user_config import UserConfig
+from shardd.cli.which_server import mark, name_of
 from shardd.client.address import Remote, parse_url
 from shardd.commands.result import Answer, Done, say
 from shardd.core.names import check_principal
@@ -29,7 +32,8 @@ _KEPT = "commit-msg.before-shardd"
 @dataclass(frozen=True, slots=True)
 class Setup:
     def answer(self, clone: Clone) -> Answer[Done]:
-        me = _whoami(parse_url(clone.url))
+        me = _whoami(UserConfig.load().reached(parse_url(clone.url)))
+        mark(name_of(clone.url))
         done = [*_identity(me), *_refspecs(me), *_notes(me), *_hook()]
         return say([f"set up for {me}", *(f"  {line}" for line in done)], {"principal": me, "done": list(done)})
 
