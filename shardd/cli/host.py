@@ -137,7 +137,7 @@ def _init(asked: Init) -> Answer[Done]:
         # Read before anything is made: a wrong file leaves nothing behind.
         name = check_principal(asked.admin[0])
         with open_input(asked.admin[1]) as file:
-            admin = name, PublicKey.parse(file.read(65_536).decode("utf-8", "replace"))
+            admin = name, PublicKey.given(file.read(65_536).decode("utf-8", "replace"))
     server = ServerDir.create(Path(asked.root))
     keys = host_keys(server.host_keys)
     if admin is not None:

@@ -30,6 +30,7 @@ import msgspec
 
 from shardd.core.names import check_principal, is_id
 from shardd.core.roles import Access, Grant
+from shardd.core.ssh_wire import is_well_formed, weakness
 from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.files import toml_file
 from shardd.files.durable import sync_directories, write_atomic
@@ -47,6 +48,19 @@ _KEY_TYPES = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 
+
+_EXAMPLE = "~/.ssh/id_ed25519.pub"
+_MAKE = "make another with `ssh-keygen -t ed25519`"
+_PRIVATE = ("this is a private key", "give the file that ends in .pub, and keep this one to yourself")
+_OTHER_FILES = {
+    "PRIVATE KEY": _PRIVATE,
+    "PuTTY-User-Key-File": _PRIVATE,
+    "BEGIN SSH2 PUBLIC KEY": ("this is a public key in the form of RFC 4716", "convert it: `ssh-keygen -i -f FILE`"),
+    "BEGIN PUBLIC KEY": ("this is a public key in the form of PKCS 8", "convert it: `ssh-keygen -i -m PKCS8 -f FILE`"),
+    "BEGIN RSA PUBLIC KEY": ("this is a public key in the form of PEM", "convert it: `ssh-keygen -i -m PEM -f FILE`"),
+    "-cert-v01@openssh.com": ("this is a certificate", "register the key, or its authority's in user_ca_keys"),
+}
+"""What people give besides, by a sign of it."""
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 
@@ -71,6 +85,32 @@ class PublicKey:
     def fingerprint(self) -> str:
         return fingerprint(base64.b64decode(self.blob))
 
+    @property
+    def fault(self) -> str | None:
+        """Why nobody can ever log in with it, or be certified by it; None if it will do."""
+        import asyncssh  # late: every hook reads the access files, and none asks this
+
+        try:
+            whole = is_well_formed(raw := base64.b64decode(self.blob)) and asyncssh.import_public_key(str(self))
+        except (ValueError, asyncssh.Error):  # such as a point beside its curve
+            whole = False
+        return weakness(raw) if whole else "it is damaged: the key does not read"
+
+    @classmethod
+    def given(cls, text: str) -> PublicKey:
+        """The key that a file holds which is given to be registered; Misuse, with the reason, if it is of no use."""
+        for sign, (what, remedy) in _OTHER_FILES.items():
+            if sign in text:
+                raise Misuse(what, remedy)
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) != 1:
+            raise Misuse(f"one public key is expected, not {len(lines)} lines", f"give a file like {_EXAMPLE}")
+        key = cls.parse(lines[0])
+        if key.fault is not None:
+            remedy = "copy the whole file that ends in .pub" if "damaged" in key.fault else _MAKE
+            raise Misuse(f"the key cannot be used: {key.fault}", remedy)
+        return key
+
     def __str__(self) -> str:
         return f"{self.algorithm} {self.blob} {self.comment}".rstrip()
 
@@ -87,8 +127,8 @@ class PublicKey:
             if raw[4 : 4 + len(named)] == named and int.from_bytes(raw[:4], "big") == len(named):
                 return cls(parts[0], parts[1], parts[2] if len(parts) > 2 else "")
         if "PRIVATE KEY" in line:
-            raise Misuse("this is a private key", "give the file that ends in .pub, and keep this one to yourself")
-        raise Misuse(f"{line.strip()[:40]!r} is not an OpenSSH public key", "give a file like ~/.ssh/id_ed25519.pub")
+            raise Misuse(*_PRIVATE)
+        raise Misuse(f"{line.strip()[:40]!r} is not an OpenSSH public key", f"give a file like {_EXAMPLE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +201,13 @@ class AccessFiles:
                 raise Corrupt(f"{path} is not named after a principal", "rename it to NAME.pub")
             found[path.stem] = self._read_keys(path)
         return found
+
+    def faults(self) -> Iterator[tuple[Path, PublicKey, str]]:
+        """The keys that nobody can log in with, each with the file that holds it, and why."""
+        for path in [*sorted(self._keys.glob("*.pub")), *([self._authorities] if self._authorities.exists() else [])]:
+            for key in self._read_keys(path):
+                if key.fault is not None:
+                    yield path, key, key.fault
 
     def add_key(self, principal: str, key: PublicKey, *, allowed: Allowed = _by_owner) -> None:
         check_principal(principal)

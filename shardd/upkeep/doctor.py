@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ def examine(server: ServerDir, *, now: float | None = None) -> Iterator[Finding]
     now = time.time() if now is None else now
     yield from _git()
     yield from _readable(server)
+    yield from _keys(server)
     yield from permissions(server.root)
     yield from _hooks(server)
     yield from _disk(server.root)
@@ -82,6 +84,15 @@ def _readable(server: ServerDir) -> Iterator[Finding]:
             load()
         except SharddError as error:
             yield Finding("broken", str(server.root / name), error.message, error.remedy or "mend the file")
+
+
+def _keys(server: ServerDir) -> Iterator[Finding]:
+    """Those that nobody can log in with. A key is looked at when it is added; these were added before, or by hand."""
+    with suppress(SharddError):  # what does not read at all is told already
+        for path, key, fault in server.access.faults():
+            owner = path.parent.name == "keys"
+            remedy = f"`shardd key remove {path.stem} {key.fingerprint}`" if owner else "take its line out"
+            yield Finding("warning", str(path), f"{key.fingerprint}: nobody can use this key: {fault}", remedy)
 
 
 _HELD = ("*", "host_keys/*", "keys/*", "hooks/*", "hooks/*/*", "site-hooks/*", "repos/*.git", "repos/*.git/config")
