@@ -135,7 +135,7 @@ class PublicKey:
 class Snapshot:
     """The access files as they stood at one moment.
 
-    keys: fingerprint to principal, of keys that open a connection: neither revoked nor of a retired principal
+    keys: fingerprint to principal, of keys that open a connection: not revoked, not of a retired principal, not weak
     authorities, revoked: fingerprints
     """
 
@@ -176,8 +176,11 @@ class AccessFiles:
     def load(self) -> Snapshot:
         """Everything, freshly read. Corrupt if any of it does not read; Unavailable if it cannot be read."""
         owners: dict[str, str] = {}
+        weak: set[str] = set()
         for principal, keys in self.keys().items():
             for key in keys:
+                if weakness(base64.b64decode(key.blob)) is not None:
+                    weak.add(key.fingerprint)
                 other = owners.setdefault(key.fingerprint, principal)
                 if other != principal:
                     raise Corrupt(f"{key.fingerprint} is a key of both {other} and {principal}", "remove one of them")
@@ -188,7 +191,7 @@ class AccessFiles:
         )
         return Snapshot(
             access,
-            {key: who for key, who in owners.items() if key not in revoked and who not in access.retired},
+            {key: who for key, who in owners.items() if key not in revoked | weak and who not in access.retired},
             frozenset(authorities) - revoked,
             revoked,
         )

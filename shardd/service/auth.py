@@ -44,8 +44,10 @@ def identify(blob: bytes, snapshot: Snapshot) -> Identity:
         print_ = fingerprint(blob)
         principal = snapshot.keys.get(print_)
         if principal is None:
-            raise _no("revoked" if print_ in snapshot.revoked else "not registered")
-        _strong(blob)
+            if print_ in snapshot.revoked:
+                raise _no("revoked")
+            _strong(blob)
+            raise _no("not registered")
         return Identity(principal, print_)
     certificate = _certificate(blob)
     print_ = certificate.key.get_fingerprint()

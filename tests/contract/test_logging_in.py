@@ -15,6 +15,7 @@ import paramiko
 import pytest
 import structlog
 
+from shardd.cli.authorized_keys import AuthorizedKeys
 from shardd.core.ssh_wire import SIGNATURES, certificate_signature
 from shardd.files.access import fingerprint
 from shardd.service.listener import host_keys
@@ -129,6 +130,14 @@ def test_weak_rsa_is_refused_and_told_why(
     request.addfinalizer(listed.unlink)
     said = said_to(scene, Signer(key, signed))
     assert (says in said) and bool(said) == bool(says)
+
+
+def test_a_weak_key_is_not_handed_to_another_sshd(scene: Scene, request: pytest.FixtureRequest) -> None:
+    listed = scene.server.root / "keys" / "rsa.pub"
+    listed.write_bytes(RSA.export_public_key() + SMALL.export_public_key())
+    request.addfinalizer(listed.unlink)
+    lines = AuthorizedKeys(None, None).lines(scene.server)
+    assert [len(line.split()[-1]) > 300 for line in lines if " ssh-rsa " in line] == [True]
 
 
 @pytest.mark.parametrize(

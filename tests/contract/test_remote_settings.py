@@ -194,6 +194,12 @@ def test_a_jump_is_what_ssh_makes_of_it(home: Home) -> None:
     assert said == f"-J first -W [127.0.0.1]:{home.scene.port} ssh://alice@second:2222"
 
 
+@pytest.mark.parametrize("url", ["ssh://MyWiki/garden.git", "MyWiki:garden.git", "git+ssh://git@MyWiki/garden.git"])
+def test_the_name_of_a_host_keeps_its_case(home: Home, url: str) -> None:
+    home.config("", host="Host MyWiki")
+    assert home.works(url)
+
+
 def test_a_server_that_hangs_up_at_the_second_request(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """As asyncssh's own do, and ours once did."""
     monkeypatch.setattr(Connection, "_hear_packets", lambda *_: None)
