@@ -10,6 +10,7 @@ from shardd.cli import offline_verify
 from shardd.cli.clone import Clone
 from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
+from shardd.cli.setup import add as add_setup
 from shardd.commands.events import show_log
 from shardd.commands.folds import add_at, diff_of, fold_of
 from shardd.commands.grammar import Grammar, integer
@@ -18,7 +19,6 @@ from shardd.commands.result import AnyAnswer, at_once
 from shardd.commands.run_command import Voice, speak
 from shardd.errors import Misuse
 from shardd.logs.as_of import Point, parse_point
-from shardd.logs.git_log import GitLog
 from shardd.logs.log_transfer import export_jsonl, exported_lines
 from shardd.logs.snapshots import SnapshotStore
 
@@ -33,7 +33,8 @@ class Log:
     after: int | None
 
     def answer(self, clone: Clone) -> AnyAnswer:
-        return show_log(GitLog(clone.top).events(clone.named(self.space), after=self.after))
+        space = clone.named(self.space)
+        return show_log(clone.log(space).events(space, after=self.after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Export:
     file: str
 
     def answer(self, clone: Clone) -> AnyAnswer:
-        log, space = GitLog(clone.top), clone.named(self.space)
+        space = clone.named(self.space)
+        log = clone.log(space)
         if self.file == "-":
             return listed(exported_lines(log, space))
         head = export_jsonl(log, space, self.file)
@@ -55,7 +57,8 @@ class Fold:
     at: Point | None
 
     def answer(self, clone: Clone) -> AnyAnswer:
-        return fold_of(GitLog(clone.top), SnapshotStore.of(clone.top), clone.named(self.space), self.at)
+        space = clone.named(self.space)
+        return fold_of(clone.log(space), SnapshotStore.of(clone.folder), space, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,14 @@ class Diff:
             raise Misuse("name two points: `shardd diff [SPACE] SEQ SEQ`")
         space = clone.named(self.points[0] if len(self.points) == 3 else None)
         before, after = (parse_point(point) for point in self.points[-2:])
-        return diff_of(GitLog(clone.top), SnapshotStore.of(clone.top), space, before, after)
+        return diff_of(clone.log(space), SnapshotStore.of(clone.folder), space, before, after)
 
 
 def run(words: Sequence[str], voice: Voice) -> int:
     """Run one command in the clone we stand in; the exit status."""
 
     def run_one(command: object) -> AnyAnswer:
-        if isinstance(command, VerifyHere):
+        if isinstance(command, VerifyHere | Setup):
             return command.answer()
         return cast("LocalCommand", command).answer(Clone.here())
 
@@ -96,5 +99,5 @@ def grammar() -> Grammar:
     export.add_argument("space", metavar="SPACE", nargs="?")
     export.add_argument("file", metavar="FILE", help="- for standard output")
     offline_verify.add(choices)
-    choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
+    add_setup(choices)
     return grammar

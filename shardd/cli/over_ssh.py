@@ -6,9 +6,11 @@ It is called as git would call it (client/users_ssh.py): keys, agent, config and
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from shardd.cli.clone import Clone
 from shardd.cli.progress import open_input
 from shardd.cli.user_config import UserConfig
 from shardd.cli.which_server import of_here
@@ -27,26 +29,33 @@ _CHUNK = 256 * 1024
 def run(words: Sequence[str], url: str | None) -> int:
     """Run the command on the server; its exit status, or Unavailable if ssh could not reach it."""
     try:
-        remote = UserConfig.load().reached(parse_url(url)) if url is not None else of_here()
+        remote, clone = of_here() if url is None else (UserConfig.load().reached(parse_url(url)), None)
     except Misuse:
-        _needs_no_server(words)
+        if server_grammar().words.find(words) is None:
+            server_grammar().parse(words)  # what is no command is none anywhere
         raise
     if words[:1] == ["import"]:
         return upload(words, remote)
+    sent = with_space(words, remote)
     try:
-        return reached(
-            remote.destination, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode
-        )
+        status = reached(remote.destination, subprocess.run(remote.command(sent), check=False).returncode)
     except FileNotFoundError:
         raise no_ssh() from None
+    if clone is not None and words[:1] == ["append"] and (status == 0 or "--lines" in words):
+        _fetch(clone, sent, remote)
+    return status
 
 
-def _needs_no_server(words: Sequence[str]) -> None:
-    """HelpAsked where help is asked for, Misuse of words that are no command: for whoever has no server to ask."""
-    grammar = server_grammar()
-    found = grammar.words.find(words)
-    if found is None or not {"-h", "--help"}.isdisjoint(found[1]):
-        grammar.parse(words)
+def _fetch(clone: Clone, sent: Sequence[str], remote: Remote) -> None:
+    """Have the clone know what was appended. It is, whatever comes of this."""
+    there = (Address.parse(word) for word in sent[1:] if _is_address(word))
+    address = next((each for each in there if each.repo == remote.repo), None)
+    if address is None:
+        return
+    try:
+        clone.fetch(address.space)
+    except Unavailable as error:
+        print(f"shardd: appended, and not fetched yet: {error}", file=sys.stderr)
 
 
 def with_space(words: Sequence[str], remote: Remote) -> list[str]:

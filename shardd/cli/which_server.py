@@ -13,28 +13,28 @@ from shardd.cli.clone import Clone, git
 from shardd.cli.user_config import UserConfig
 from shardd.client.address import Remote, parse_url
 from shardd.errors import Misuse
+from shardd.git.place import CHOSEN
 
 
-def of_here() -> Remote:
-    """The server to ask from here; Misuse, with what mends it, if there is none."""
+def of_here() -> tuple[Remote, Clone | None]:
+    """The server to ask from here, and the clone, if it is of that one; Misuse, with what mends it, if none is."""
     config = UserConfig.load()
+    default = config.default()
     try:
-        clone = Clone.here()
-        name, remote = _remote(clone)
+        clone = _clone()
     except Misuse:
-        default = config.default()
         if default is None:
             raise
-        return default
-    remote = replace(remote, space=clone.space)
-    named = git("config", "--type=bool", "--get", f"remote.{name}.shardd")
-    if named == "true" or git("config", "--get", "shardd.remote") == name or config.means(remote):
-        return config.reached(remote)
-    if (default := config.default()) is not None:
-        return default
-    if named is None and _agreed(name, remote):
+        return default, None
+    name, remote = clone.fetching.remote, replace(parse_url(clone.url), space=clone.space)
+    said = git("config", "--type=bool", "--get", f"remote.{name}.shardd")
+    if said == "true" or git("config", "--get", CHOSEN) == name or config.means(remote):
+        return config.reached(remote), clone
+    if default is not None:
+        return default, None
+    if said is None and _agreed(name, remote):
         mark(name)  # said once, it is not asked again
-        return remote
+        return remote, clone
     raise Misuse(
         f"whether {remote.destination}, the remote {name} of this clone, is a server of shardd is for you to say",
         f"run `shardd setup`, or `git config remote.{name}.shardd true`; or name another: `--server URL`",
@@ -46,21 +46,13 @@ def mark(name: str) -> None:
     git("config", f"remote.{name}.shardd", "true")
 
 
-def name_of(url: str) -> str:
-    """The remote of this clone that has the address."""
-    names = (git("remote") or "").split("\n")
-    return next((name for name in names if git("remote", "get-url", name) == url), "origin")
-
-
-def _remote(clone: Clone) -> tuple[str, Remote]:
-    """The remote that is shardd's: the one that was chosen, the clone's own, or the only one that is marked."""
-    own = name_of(clone.url)
+def _clone() -> Clone:
+    """As of the remote that is shardd's: the one that was chosen, the clone's own, or the only one that is marked."""
+    own = Clone.here()
     marked = _marked()
-    name = git("config", "--get", "shardd.remote") or (marked[0] if len(marked) == 1 and own not in marked else own)
-    url = git("remote", "get-url", name)
-    if url is None:
-        raise Misuse(f"this clone has no remote {name}", "mend `git config shardd.remote`")
-    return name, parse_url(url)
+    only = marked[0] if len(marked) == 1 and own.fetching.remote not in marked else None
+    name = git("config", "--get", CHOSEN) or only
+    return own if name in (None, own.fetching.remote) else Clone.here(name)
 
 
 def _marked() -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from shardd.cli import which_server
 from shardd.cli.main import main
 
 Asked = Callable[..., list[str] | None]
@@ -167,9 +166,3 @@ def test_at_a_terminal_it_is_asked_once(
     assert "is somebody, the remote origin of this clone, a server of shardd?" in said.getvalue()
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert (asked(home, *SHOW) is not None) == goes
-
-
-def test_setup_marks_the_remote_by_its_name(home: Path, clone: Path) -> None:
-    git("remote", "rename", "origin", "upstream")
-    which_server.mark(which_server.name_of("ssh://somebody:2222/garden.git"))
-    git("config", "--get", "remote.upstream.shardd")
