@@ -173,6 +173,7 @@ def _one_space(
         change=change,
         role=terms.rights.role(who, terms.label, standing.space),
         may_import=terms.rights.may_import(who, terms.label, standing.space),
+        owner=terms.rights.owner,
         current=standing.head.oid if standing.head else None,
         space=space,
     )
@@ -230,6 +231,7 @@ class _Push:
             change=change,
             role=role,
             may_import=ref.space is not None and rights.may_import(self.who, repo, ref.space),
+            owner=rights.owner,
             current=current,
             symbolic=symbolic,
             kept=kept,

@@ -266,7 +266,7 @@ def _events(
                 f"commit {short}: the event {event.id} is already in {label}, at seq {earlier.seq}, {earlier.oid[:12]}",
                 f"it was appended before; drop it: `git rebase --onto {short}~1 {short}`",
             )
-        _check_epochs(event, each, epoch, short, label, fenced=fenced)
+        _check_epochs(event, epoch, short, label, fenced=fenced)
         _check_actor(written, each, principal, short, last=last)
         at = Head(event.seq, event.oid)
         ids[event.id] = at
@@ -274,8 +274,8 @@ def _events(
     return found
 
 
-def _check_epochs(event: Event, each: ChangeFacts, epoch: int, short: str, label: str, *, fenced: bool) -> None:
-    if event.source_epoch is not None and not each.may_import:
+def _check_epochs(event: Event, epoch: int, short: str, label: str, *, fenced: bool) -> None:
+    if event.source_epoch is not None:
         raise Rejected("bad-event", f"commit {short}: Source-Epoch belongs to imported events", "leave the trailer out")
     if event.epoch is not None and event.epoch != epoch:
         raise StaleEpoch(Stale.COMMIT, label, epoch, event.epoch, commit=short)
@@ -285,7 +285,7 @@ def _check_epochs(event: Event, each: ChangeFacts, epoch: int, short: str, label
 
 def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str, *, last: bool) -> None:
     actor = written.event.actor
-    if actor == principal or each.may_import:
+    if actor == principal or each.owner:
         return
     if written.said_actor is None:
         amend = "git commit --amend --allow-empty --reset-author --no-edit"

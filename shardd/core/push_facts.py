@@ -79,6 +79,8 @@ class SpaceFacts:
 class ChangeFacts:
     """One change and what is known about it.
 
+    may_import: take over whole logs, with the actors that they name; owner: the pusher may write the files anyway, and
+    so append under any name
     current: where the ref stands now; symbolic: it points at another ref
     kept: the ledger has a place for it beside the logs: one of no family, if the repo's configuration leaves it to git
     commit: whether `new` names a commit; fast_forward: whether it descends from `current`
@@ -88,6 +90,7 @@ class ChangeFacts:
     change: Change
     role: Role
     may_import: bool = False
+    owner: bool = False
     current: str | None = None
     symbolic: bool = False
     kept: bool = False
