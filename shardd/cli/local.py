@@ -13,7 +13,7 @@ from shardd.cli.setup import Setup
 from shardd.commands.events import show_log
 from shardd.commands.folds import add_at, diff_of, fold_of
 from shardd.commands.grammar import Grammar, integer
-from shardd.commands.import_export import exported, listed
+from shardd.commands.import_export import add_output, exported, listed
 from shardd.commands.result import AnyAnswer, at_once
 from shardd.commands.run_command import Voice, speak
 from shardd.errors import Misuse
@@ -40,12 +40,13 @@ class Log:
 class Export:
     space: str | None
     file: str
+    force: bool
 
     def answer(self, clone: Clone) -> AnyAnswer:
         log, space = GitLog(clone.top), clone.named(self.space)
         if self.file == "-":
             return listed(exported_lines(log, space))
-        head = export_jsonl(log, space, self.file)
+        head = export_jsonl(log, space, self.file, force=self.force)
         return exported(space, self.file, head.seq, head.oid)
 
 
@@ -94,7 +95,7 @@ def grammar() -> Grammar:
     diff.add_argument("points", metavar="[SPACE] SEQ SEQ", nargs="+", help="a point is a SEQ, an OID or a TIME")
     export = choices.command("export", Export, "write a whole log as lines of JSON (CloudEvents), as last fetched")
     export.add_argument("space", metavar="SPACE", nargs="?")
-    export.add_argument("file", metavar="FILE", help="- for standard output")
+    add_output(export)
     offline_verify.add(choices)
     choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
     return grammar

@@ -15,10 +15,10 @@ from shardd.cli.progress import open_input
 from shardd.client.address import Remote, parse_url
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.grammar import HelpAsked, RawParser
-from shardd.commands.import_export import Import
+from shardd.commands.import_export import Export, Import
 from shardd.core.names import Address
 from shardd.errors import Misuse, Unavailable
-from shardd.logs.log_transfer import lines_of
+from shardd.logs.log_transfer import lines_of, output
 
 _CHUNK = 256 * 1024
 
@@ -32,8 +32,11 @@ def run(words: Sequence[str], url: str | None) -> int:
         raise
     if words[:1] == ["import"]:
         return upload(words, remote)
+    words = with_space(words, remote)
+    if words[:1] == ["export"] and (status := download(words, remote)) is not None:
+        return status
     try:
-        return reached(remote, subprocess.run(remote.command(with_space(words, remote)), check=False).returncode)
+        return reached(remote, subprocess.run(remote.command(words), check=False).returncode)
     except FileNotFoundError:
         raise no_ssh() from None
 
@@ -122,6 +125,20 @@ def upload(words: Sequence[str], remote: Remote) -> int:
     with open_input(asked.command.file) as stream:
         chunks = iter(lambda: stream.read(_CHUNK), b"")
         return send(remote, import_words(asked.command) + (["--json"] if asked.json else []), chunks)
+
+
+def download(words: Sequence[str], remote: Remote) -> int | None:
+    """`export REPO/SPACE -o FILE`: what the server sends goes to that file, here. None if no FILE is named."""
+    try:
+        asked = server_grammar().parse(words).command
+    except Misuse:
+        return None  # the server says what is wrong, and what may be asked
+    assert isinstance(asked, Export)
+    if asked.file == "-":
+        return None
+    with output(asked.file, force=asked.force) as file:
+        file.writelines(received(remote, ["export", str(asked.address)]))
+    return 0
 
 
 def import_words(asked: Import) -> list[str]:

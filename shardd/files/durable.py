@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from shardd.errors import Unavailable
+
+_LINKS = 40  # that are followed from one name, as Linux does
 
 
 def keep_others_out() -> None:
@@ -49,21 +52,83 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, mode: int = 0o600, prefix: str | None = None) -> Iterator[IO[bytes]]:
-    """A file to write, which replaces `path` when the block ends, and vanishes if it fails; see write_atomic."""
+def written_whole(
+    path: Path, *, mode: int = 0o600, prefix: str | None = None, like: os.stat_result | None = None, new: bool = False
+) -> Iterator[IO[bytes]]:
+    """A file to write, which replaces `path` when the block ends, and vanishes if it fails; see write_atomic.
+
+    like: of whom owner and mode are taken, where we may; new: FileExistsError if something is there by then
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}." if prefix is None else prefix, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fchmod(handle, mode)
+            if like is not None:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(handle, like.st_uid, like.st_gid)
+            os.fchmod(handle, mode if like is None else stat.S_IMODE(like.st_mode))
             os.fsync(handle)
-        Path(name).replace(path)
+        if not new or not _linked(Path(name), path):
+            Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
     sync_directories([path.parent])
+
+
+def _linked(draft: Path, path: Path) -> bool:
+    """Give the draft a name that nothing has, which renaming cannot promise; False where there are no hard links."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    draft.unlink()
+    return True
+
+
+@contextlib.contextmanager
+def handed_over(path: Path, *, force: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write for a person, who named it: whole or not at all where it is, or will be, a regular file.
+
+    Links are followed, and what is no regular file, such as a device, a pipe or one of our own descriptors, is written
+    in place. FileExistsError where a file would be replaced without `force`; a file keeps its mode and its owner.
+    """
+    place, opened = _at_its_end(path)
+    try:
+        there: os.stat_result | None = place.stat()
+    except FileNotFoundError:
+        there = None
+    if opened or (there is not None and not stat.S_ISREG(there.st_mode)):
+        with place.open("wb") as file:
+            yield file
+        return
+    if there is not None and not force:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+    with written_whole(place, mode=0o666 & ~_umask(), like=there, new=not force) as file:
+        yield file
+
+
+def _at_its_end(path: Path) -> tuple[Path, bool]:
+    """Where a name leads, link after link; and whether that is a file that a process has open, such as /dev/stdout."""
+    for _ in range(_LINKS):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        if path.parent.is_relative_to("/proc"):
+            return path, True
+        if not path.is_symlink():
+            return path, False
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _umask() -> int:
+    """What the process keeps from new files. It can only be read by setting it, for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def put_in_place(draft: Path, path: Path) -> None:
