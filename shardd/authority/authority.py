@@ -35,7 +35,7 @@ from shardd.core.push_facts import Candidate, PushFacts
 from shardd.core.refs import Change, Ref, SpaceRef, classify, lease_ref, lock_of
 from shardd.core.roles import Rights, Role, require
 from shardd.core.tenancy import Ended, Lease, Tenancy, alike
-from shardd.errors import Misuse
+from shardd.errors import Misuse, Unavailable
 from shardd.files.crash_points import Point, reached
 
 L_co = TypeVar("L_co", bound=Ledger, covariant=True)
@@ -109,8 +109,11 @@ class Authority(Generic[L_co]):
         standing = _standing(space, kept, self.ledger.head(space))
         if standing.tenancy.lease != kept.tenancy.lease:
             # An expiry that somebody is told of must be stored first, so that no clock can take it back.
-            with self.hold([space]) as held:
-                return held.standing(space)
+            try:
+                with self.hold([space]) as held:
+                    return held.standing(space)
+            except Unavailable:  # a disk that takes nothing: then nobody is told of it
+                return Standing(space, standing.head, kept.tenancy, kept.frozen, kept.now)
         return standing
 
     def held_by(self, principal: str) -> list[str]:

@@ -9,7 +9,6 @@ from shardd.commands.caller import Context
 from shardd.commands.grammar import Words
 from shardd.commands.result import Answer, Done, Table, say
 from shardd.core.names import check_principal
-from shardd.errors import Misuse
 from shardd.files.access import PublicKey
 
 
@@ -20,12 +19,7 @@ class KeyAdd:
 
     def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
-        lines = [line for line in context.small_input(self.file).split("\n") if line.strip()]
-        if len(lines) != 1:
-            raise Misuse(
-                f"one public key is expected, not {len(lines)} lines", "give a file like ~/.ssh/id_ed25519.pub"
-            )
-        key = PublicKey.parse(lines[0])
+        key = PublicKey.parse(context.small_input(self.file))
         context.server.access.add_key(self.name, key, allowed=context.require_admin)
         return say(f"added {key.fingerprint} to {self.name}", {"principal": self.name, "fingerprint": key.fingerprint})
 

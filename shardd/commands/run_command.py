@@ -20,6 +20,7 @@ from shardd.core.hook_protocol import printable
 from shardd.core.outcome import GONE
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
+from shardd.files.durable import refused
 from shardd.files.work import Work
 
 log = logging.getLogger("shardd.command")
@@ -96,6 +97,12 @@ def speaking(
     except BrokenPipeError:
         work.ended_as(GONE)
         raise
+    except OSError as error:  # of a disk or a system, at a place where nobody foresaw it
+        unforeseen = refused(error, f"{printable(str(error.filename))} cannot be used" if error.filename else "failed")
+        work.failed(unforeseen)
+        log.info("the command %s failed", list(words)[:2], exc_info=True)
+        complain(unforeseen, voice, reach, as_json=as_json)
+        return unforeseen.exit_status
     except Exception as error:
         work.failed(error)
         log.exception("the command %s failed", list(words)[:2])

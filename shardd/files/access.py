@@ -17,9 +17,10 @@ Anything that does not read as this is an error, and whoever asked gets no answe
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
+import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ from shardd.core.names import check_principal, is_id
 from shardd.core.roles import Access, Grant
 from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.files import toml_file
-from shardd.files.durable import sync_directories, write_atomic
+from shardd.files.durable import check_owner, sync_directories, write_atomic, writing
+from shardd.files.space_locks import PATIENCE, flock
 
 if TYPE_CHECKING:
     import tomlkit
@@ -48,6 +50,7 @@ _KEY_TYPES = (
 )
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 
 T = TypeVar("T")
@@ -77,6 +80,11 @@ class PublicKey:
     @classmethod
     def parse(cls, line: str) -> PublicKey:
         """Misuse unless it is one OpenSSH public key without options."""
+        lines = [each for each in line.split("\n") if each.strip()]
+        if len(lines) != 1 and "PRIVATE KEY" not in line:
+            raise Misuse(
+                f"one public key is expected, not {len(lines)} lines", "give a file like ~/.ssh/id_ed25519.pub"
+            )
         parts = line.strip().split(None, 2)
         if len(parts) >= 2 and parts[0] in _KEY_TYPES:
             try:
@@ -85,7 +93,10 @@ class PublicKey:
                 raw = b""
             named = parts[0].encode()
             if raw[4 : 4 + len(named)] == named and int.from_bytes(raw[:4], "big") == len(named):
-                return cls(parts[0], parts[1], parts[2] if len(parts) > 2 else "")
+                comment = parts[2] if len(parts) > 2 else ""
+                if _CONTROL.search(comment):
+                    raise Misuse("the key's comment holds control characters", "take them out: a key is one line")
+                return cls(parts[0], parts[1], comment)
         if "PRIVATE KEY" in line:
             raise Misuse("this is a private key", "give the file that ends in .pub, and keep this one to yourself")
         raise Misuse(f"{line.strip()[:40]!r} is not an OpenSSH public key", "give a file like ~/.ssh/id_ed25519.pub")
@@ -257,9 +268,16 @@ class AccessFiles:
     @contextmanager
     def still(self) -> Iterator[None]:
         """No other command edits the files meanwhile."""
-        with (self._root / ".access.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        check_owner(self._root)
+        path = self._root / ".access.lock"
+        with writing(path):
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not flock(lock, time.monotonic() + PATIENCE):
+                raise Unavailable(f"{path} stays locked", "look for a stopped shardd on the server")
             yield
+        finally:
+            os.close(lock)
 
     @contextmanager
     def _editing(self, allowed: Allowed) -> Iterator[Snapshot]:

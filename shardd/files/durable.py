@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -27,9 +28,63 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room on that disk, and try again" if full else "run `shardd doctor`"
-        raise Unavailable(f"{place} cannot be written: {error.strerror or error}", remedy) from None
+        raise refused(error, f"{place} cannot be written") from None
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk, and try again",
+    errno.EDQUOT: "make room on that disk, or raise the quota, and try again",
+    errno.EROFS: "that disk is mounted read-only, perhaps after a fault: see the system's log, and mount it read-write",
+    errno.ENOLCK: "that file system gives no locks: keep the directory on a local disk, or let NFS serve locks",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine",
+}
+
+
+def refused(error: OSError, what: str) -> Unavailable:
+    """What a system call that failed means to whoever runs us. what: could not be done"""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        remedy = f"run it as the owner{_of(error.filename)}, or have the file's rights changed"
+    else:
+        remedy = _REMEDIES.get(error.errno or 0, "run `shardd doctor`")
+    return Unavailable(f"{what}: {error.strerror or error}", remedy)
+
+
+def check_owner(place: Path) -> None:
+    """Nothing if we run as the owner of `place`, else Unavailable: what we write there would be in the owner's way."""
+    owner = place.stat().st_uid
+    if owner != os.geteuid():
+        raise Unavailable(
+            f"{place} belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}",
+            f"run the same as its owner: `sudo -u {user_name(owner)} …`",
+        )
+
+
+def user_name(uid: int) -> str:
+    """The name of an OS user; `#1234`, as sudo(8) takes it, of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
+def _of(filename: object) -> str:
+    """` of PATH, NAME`, where that can be found out."""
+    with contextlib.suppress(OSError):
+        path = Path(os.fsdecode(filename)) if isinstance(filename, str | bytes) else None
+        while path is not None and not _seen(path):
+            path = None if path == path.parent else path.parent
+        if path is not None:
+            return f" of {path}, {user_name(path.stat().st_uid)}"
+    return ""
+
+
+def _seen(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, prefix: str | None = None) -> None:
