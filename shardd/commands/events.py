@@ -19,6 +19,7 @@ from shardd.core.canonical import Json, decode_data
 from shardd.core.error_values import error_value
 from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
 from shardd.core.hook_protocol import printable
+from shardd.core.jsonl import is_blank
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
 from shardd.core.names import Address, is_oid
@@ -98,6 +99,8 @@ class AppendLines:
         limits, size = context.authorities.settings.now().limits, 0
         while raw := lines.readline(_LONGEST):
             size += len(raw)
+            if is_blank(raw):
+                continue
             if len(found) >= limits.events or size > min(limits.pack_bytes, _MOST):
                 raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
             found.append(parse_line(raw))
@@ -112,7 +115,7 @@ class AppendLines:
             if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
                 # Where it ends, and the next one begins, would be a guess.
                 raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
-            if not raw.strip():
+            if is_blank(raw):
                 continue
             line = None
             try:
@@ -146,7 +149,7 @@ class How:
         drafts = [
             draft(
                 line.type,
-                cast("Data", line.data),
+                cast("Data", line.data or {}),
                 subject=line.subject,
                 actor=line.actor or context.me(),
                 id=line.id,
@@ -182,7 +185,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: str
     subject: str | None = None
-    data: dict[str, object] = {}
+    data: dict[str, object] | None = None
     id: str | None = None
     time: str | None = None
     actor: str | None = None
