@@ -27,7 +27,7 @@ from shardd.core.event import MAX_SEQ, Event, Head
 from shardd.core.journal import Entry, encode_entry, entry_at, entry_of
 from shardd.core.lease import OneShot, Restored, Transition, Transitioned, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space
+from shardd.core.names import check_new, check_space
 from shardd.core.objects import commit_oid
 from shardd.core.permission import check_lease_call
 from shardd.core.policy import Accept, Decision, Reject, decide
@@ -43,16 +43,22 @@ L_co = TypeVar("L_co", bound=Ledger, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The answer to a lease change. waiting: how many stand before the asker, if it was put in line instead."""
+    """The answer to a lease change, at `now` of the lease clock.
+
+    waiting: how many stand before the asker, if it was put in line instead; they and the holder are in `line`, in turn
+    """
 
     epoch: int
     head: Head
     lease: Lease | None
+    now: int
     waiting: int | None = None
+    line: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, made: Transitioned, head: Head) -> Changed:
-        return cls(made.after.epoch, head, made.after.lease, made.waiting)
+    def of(cls, made: Transitioned, head: Head, now: int) -> Changed:
+        before = tuple(waiter.principal for waiter in made.after.waiters[: made.waiting or 0])
+        return cls(made.after.epoch, head, made.after.lease, now, made.waiting, before)
 
 
 class Authority(Generic[L_co]):
@@ -259,7 +265,7 @@ class Held:
         made = change(kept.tenancy, transition, kept.now, label=self._label(space))
         reached(Point.AFTER_DECIDE)
         self._commit(_remembered(space, kept, made, head))
-        return Changed.of(made, head)
+        return Changed.of(made, head, kept.now)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
         """See Authority.create; needs `creating`."""
@@ -390,5 +396,6 @@ def _remembered(space: str, kept: Kept, made: Transitioned, head: Head) -> Effec
 
 
 def _genesis(space: str, *, seq: int = 0) -> Candidate:
+    check_new("space", space)
     raw = genesis(space, seq=seq)
     return Candidate(commit_oid(raw), raw)

@@ -44,8 +44,22 @@ def prepare(path: Path) -> None:
     _harden(path)
 
 
+def check_fit(git: Git) -> None:
+    """Nothing if a log can be kept in this repo, else Rejected, before anything is written: events with names of 64
+    digits would be objects that nobody here can read.
+    """
+    format = "".join(git.values("extensions.objectFormat")[-1:]) or "sha1"
+    if format != "sha1":
+        raise Rejected(
+            "not-permitted",
+            f"{git.path} is a repository of {format}, and a log is kept in one of sha1",
+            "make one: `git init --bare --object-format=sha1 PATH`",
+        )
+
+
 def _harden(path: Path) -> None:
     git = Git(path)
+    check_fit(git)
     set_before = "".join(git.values("core.hooksPath")[-1:])
     if set_before and not set_before.startswith(f"{STATE}/hooks/"):
         raise Rejected(

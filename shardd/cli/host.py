@@ -13,6 +13,7 @@ from pathlib import Path
 from shardd.authority.authorities import Authorities
 from shardd.cli import authorized_keys, migrate, openssh
 from shardd.cli.progress import open_input
+from shardd.cli.terminal import confirmed
 from shardd.commands import maintenance
 from shardd.commands.all_commands import add_all, run_on
 from shardd.commands.caller import Context
@@ -81,7 +82,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         _as_owner(authorities.server, [*(["--as", acting_as] if acting_as else []), *words])
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = replace(_context(authorities, acting_as), work=work, reach=reach)
+        context = replace(_context(authorities, acting_as), work=work, reach=reach, confirmed=confirmed, tell=voice.err)
         work.who = context.principal
         if isinstance(command, Serve):
             serving = True

@@ -95,6 +95,7 @@ class Shell:
             gone=_hung_up,
             rights=partial(self._access, authorities),
             fingerprint=self.key,
+            tell=voice.err,
             work=work,
             reach=reach,
         )

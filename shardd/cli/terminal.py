@@ -50,3 +50,12 @@ class Terminal:
         finally:
             self._out = sys.stdout
             pager.wait()
+
+
+def confirmed(what: str) -> bool:
+    """Whether the person at this terminal means it; no where none is there to be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(f"{what}.\nDo you mean it? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -43,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         """Its arguments that are no options, by name."""
         self.fills = False
         """Whether a clone may fill in the space, where none is named."""
+        self.prose: list[str] = []
+        """Its options that take free text, of one word or several."""
         super().__init__(allow_abbrev=False, **how)
 
     def add_argument(self, *names: str, **how: Any) -> argparse.Action:
@@ -58,6 +60,11 @@ class Parser(argparse.ArgumentParser):
         how: dict[str, Any] = {"nargs": "?", "help": "default: every space"} if every else {}
         self.add_argument("address", metavar="REPO/SPACE", type=Address.parse, **how)
         self.fills = not new and not every
+
+    def add_prose(self, name: str, help: str) -> None:
+        """An option for free text. Over ssh a text that was quoted once comes as several words."""
+        self.prose.append(name)
+        self.add_argument(name, metavar="TEXT", default="", help=help)
 
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
@@ -128,11 +135,21 @@ class Grammar:
         _check_once(words)
         asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
         found, stray = self._parser.parse_known_args(asked)
-        if stray:
-            raise self._stray(words, stray)
         said = vars(found)
+        if stray and not self._is_prose(words, stray, said):
+            raise self._stray(words, stray)
         make = said["make"]
         return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
+
+    def _is_prose(self, words: Sequence[str], stray: list[str], said: dict[str, Any]) -> bool:
+        """Whether all that is left over goes on from the first word of a free text, whose end it is put to then."""
+        below = self.words.find(words)
+        for option in below[0].prose if below else ():
+            at = words.index(option) + 2 if option in words else len(words)
+            if list(words[at : at + len(stray)]) == stray and not any(word.startswith("-") for word in stray):
+                said[option.lstrip("-")] = " ".join([words[at - 1], *stray])
+                return True
+        return False
 
     def _stray(self, words: Sequence[str], stray: Sequence[str]) -> Misuse:
         below = self.words.find(words)
@@ -169,14 +186,3 @@ def integer(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise Misuse(f"{text!r} is not a whole number", "write it like 7")
     return int(text)
-
-
-def seconds(text: str) -> int:
-    """Whole or decimal seconds, as milliseconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 10**9:
-        raise Misuse(f"{text!r} is not a number of seconds", "write it like 90 or 0.5")
-    return round(value * 1000)

@@ -96,6 +96,7 @@ def import_lines(
             create=owner,
             dry_run=dry_run,
             gone=context.gone,
+            tell=context.tell,
         )
 
 

@@ -11,9 +11,9 @@ from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
 from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core.canonical import Json
-from shardd.core.names import Address, check_repo
+from shardd.core.durations import left_text
+from shardd.core.names import Address, check_new, check_repo
 from shardd.core.roles import Role
-from shardd.core.tenancy import left_text
 from shardd.errors import Misuse
 
 
@@ -23,7 +23,7 @@ class RepoCreate:
 
     def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
-        context.authorities.create(self.repo)
+        context.authorities.create(check_new("repo", self.repo))
         return say(f"created the repo {self.repo}", {"repo": self.repo})
 
 
@@ -72,10 +72,10 @@ class SpaceShow:
 @dataclass(frozen=True, slots=True)
 class SpaceFreeze:
     address: Address
-    message: str | None
+    message: list[str] | None
 
     def run(self, context: Context) -> Answer[Done]:
-        message = None if self.message is None else " ".join(self.message.split())[:200]
+        message = None if self.message is None else " ".join(" ".join(self.message).split())[:200]
         if message == "":
             raise Misuse("say why: the message is what a pusher is shown")
         with context.authority(self.address, Role.ADMIN) as authority:
@@ -140,7 +140,7 @@ def add(words: Words) -> None:
         if name == "create":
             made.add_argument("--first", metavar="SEQ", type=integer, default=1, help="number of the first event")
         elif name == "freeze":
-            made.add_argument("message", metavar="MESSAGE", help="what a pusher is shown")
+            made.add_argument("message", metavar="MESSAGE", nargs="+", help="what a pusher is shown")
         elif name == "thaw":
             made.set_defaults(message=None)
     space.command("list", SpaceList, "list spaces").add_argument("repo", metavar="REPO", type=check_repo, nargs="?")

@@ -95,6 +95,11 @@ class Access:
     def is_admin(self, principal: str) -> bool:
         return Grant(principal, "admin", ALL) in self.grants and principal not in self.retired
 
+    @property
+    def admins(self) -> set[str]:
+        """All of them."""
+        return {grant.principal for grant in self.grants if self.is_admin(grant.principal)}
+
     def given(self, principal: str, repo: str, space: str | None = None) -> Role:
         return self.role(principal, repo, space)
 

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from shardd.core.names import check_principal, is_id
-from shardd.core.roles import Access, Grant
+from shardd.core.names import check_new, check_principal, is_id
+from shardd.core.nearest import did_you_mean
+from shardd.core.roles import ALL, Access, Grant
 from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.files import toml_file
 from shardd.files.durable import check_owner, sync_directories, write_atomic, writing
@@ -178,6 +179,7 @@ class AccessFiles:
         with self._editing(allowed) as before:
             if principal in before.access.retired:
                 raise Rejected("retired", f"{principal} was retired; a retired name is not given again")
+            self._check_new(principal, before)
             # Asked of the files, not of `before`: a revoked key has an owner too.
             named = ((name, one) for name, keys in self.keys().items() for one in keys)
             owner = next((name for name, one in named if one.fingerprint == key.fingerprint), None)
@@ -216,11 +218,12 @@ class AccessFiles:
         import tomlkit
 
         with self._editing(allowed) as before:
+            self._keep_an_admin(principal, before)
             path = self._keys / f"{check_principal(principal)}.pub"
             new = principal not in before.access.retired
             known = principal in before.principals or path.exists() or principal in before.access.local.values()
             if new and not known:
-                raise Rejected("not-found", f"there is no principal {principal}", "see `shardd principal list`")
+                raise no_such_principal(principal, before)
             # One write takes every right: what follows only tidies up, and a crash before it leaves nothing granted.
             with self._document() as document:
                 if new:
@@ -233,6 +236,19 @@ class AccessFiles:
                 sync_directories([self._keys])
             return new
 
+    def _keep_an_admin(self, principal: str, before: Snapshot) -> None:
+        """Rejected if nobody but `principal` may give roles over ssh."""
+        if before.access.admins == {principal}:
+            raise Rejected(
+                "last-admin",
+                f"{principal} is the only admin of everything, and the last one stays",
+                "make somebody else one first: `shardd role grant NAME admin @all`",
+            )
+
+    def _check_new(self, principal: str, before: Snapshot) -> None:
+        if principal not in before.principals and not (self._keys / f"{principal}.pub").exists():
+            check_new("principal", principal)
+
     def _change_roles(self, grant: Grant, allowed: Allowed, *, add: bool) -> bool:
         import tomlkit
 
@@ -241,6 +257,10 @@ class AccessFiles:
                 raise Rejected("retired", f"{grant.principal} was retired; a retired name is not given again")
             if (grant in before.access.grants) == add:
                 return False
+            if add:
+                self._check_new(grant.principal, before)
+            elif (grant.role, grant.scope) == ("admin", ALL):
+                self._keep_an_admin(grant.principal, before)
             with self._document() as document:
                 roles = document.setdefault("roles", tomlkit.table())
                 line = f"{grant.role} {grant.scope}"
@@ -324,6 +344,11 @@ class AccessFiles:
             except Misuse as error:
                 raise Corrupt(f"{path}:{number}: {error.message}", "mend the file") from None
         return found
+
+
+def no_such_principal(name: str, known: Snapshot) -> Rejected:
+    near = did_you_mean(name, known.principals)
+    return Rejected("not-found", f"there is no principal {name}{near}", "see `shardd principal list`")
 
 
 def fingerprint(blob: bytes) -> str:

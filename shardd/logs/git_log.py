@@ -19,7 +19,7 @@ from pathlib import Path
 from shardd.authority.appending import append_drafts
 from shardd.authority.authorities import Authorities, EmbeddedAuthority, embedded_authority
 from shardd.authority.embedded_ledger import EmbeddedLedger
-from shardd.authority.embedded_repo import is_bare, is_embedded, prepare
+from shardd.authority.embedded_repo import check_fit, is_bare, is_embedded, prepare
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.authority.whole_log import import_events, measure
 from shardd.core.append import Expected
@@ -33,6 +33,7 @@ from shardd.core.roles import FileAccess
 from shardd.errors import Misuse, Rejected
 from shardd.files.server_dir import ServerDir
 from shardd.git import log_reader
+from shardd.git.program import Git
 from shardd.git.repository import Repository
 from shardd.logs.decision_log import Clock, DraftingLog, Ids, ReadableLog, new_id, utc_now
 
@@ -95,6 +96,8 @@ class GitLog(DraftingLog):
         check_space(space)
         server = self._writable()
         if dry_run and server is None and not is_embedded(self._path):
+            if self._path.exists():
+                check_fit(Git(self._path))
             return measure(chain(space, events, keep_gaps=keep_gaps))  # a dry run makes no repo
         self._prepare(server)
         with self._authority(server) as authority:

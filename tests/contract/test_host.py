@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
+import json
 import os
 import pwd
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shardd.authority.authorities import Authorities
+from shardd.authority.moved import Pause
 from shardd.cli.main import main
-from shardd.core.lease import Acquire
-from shardd.core.roles import FileAccess
-from shardd.errors import Unavailable
+from shardd.commands import leases
+from shardd.commands.caller import Context
+from shardd.commands.import_export import import_lines
+from shardd.commands.result import AnyAnswer
+from shardd.core.jsonl import Numbered, encode_numbered
+from shardd.core.lease import Acquire, Release
+from shardd.core.names import Address
+from shardd.core.roles import ALL, FileAccess, Grant
+from shardd.errors import Misuse, Rejected, Unavailable
+from shardd.files.access import PublicKey
 from shardd.files.server_dir import ServerDir
+from shardd.git.program import Git
 from shardd.logs.git_log import GitLog
+from shardd.logs.memory_log import MemoryLog
 from shardd.service import daemon, log_output
 from shardd.service.listener import host_keys, listen
 from shardd.service.session import Service
 from shardd.version import VERSION
+from tests.drafting import drafts
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBnu1JDCxFC6Kly1SXPCYB0cuLNLhZMOu6r9+qBeCqpb alice@laptop\n"
 NOBODY = pwd.getpwnam("nobody").pw_uid
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB\n"
+THIRD_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAC\n"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away, or become somebody else")
 
 
@@ -402,3 +417,277 @@ def test_hooks_that_are_gone_come_back_with_the_next_repo(shardd: Said, root: Pa
     shutil.rmtree(interpreter.parent)
     assert shardd("--dir", root, "repo", "create", "other")[0] == 0
     assert interpreter.read_text() == f"{sys.executable}\n"
+
+
+# --- guards
+
+
+@pytest.fixture
+def people(root: Path) -> Path:
+    """alice is the only admin, bob has a key and a role."""
+    access = ServerDir(root).access
+    for name, key in (("alice", KEY), ("bob", OTHER_KEY)):
+        access.add_key(name, PublicKey.parse(key))
+    access.grant(Grant("alice", "admin", ALL))
+    access.grant(Grant("bob", "append", "garden"))
+    return root
+
+
+@pytest.mark.parametrize(
+    "command", ["principal retire alice --yes", "role revoke alice admin @all", "principal retire alice"]
+)
+@pytest.mark.parametrize("who", [[], ["--as", "alice"]], ids=["operator", "herself"])
+def test_the_last_admin_stays(shardd: Said, people: Path, command: str, who: list[str]) -> None:
+    before = (people / "access.toml").read_bytes()
+    status, said = shardd("--dir", people, *who, *command.split())
+    assert status == 1
+    assert ("last-admin" in said) or who or "unconfirmed" in said
+    assert (people / "access.toml").read_bytes() == before
+    shardd("--dir", people, "role", "grant", "bob", "admin", "@all")
+    if "retire alice --yes" in command and not who:
+        assert shardd("--dir", people, *command.split())[0] == 0
+    shardd("--dir", people, "role", "revoke", "alice", "admin", "garden")
+    assert ServerDir(people).access.load().access.admins in ({"bob"}, {"alice", "bob"})
+
+
+def test_a_role_below_the_last_admins_may_go(shardd: Said, people: Path) -> None:
+    for words in (["role", "grant", "alice", "admin", "garden"], ["role", "revoke", "alice", "admin", "garden"]):
+        assert shardd("--dir", people, *words)[0] == 0
+
+
+def test_retiring_is_asked_about(shardd: Said, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--dir", people, "principal", "retire", "bob"]
+    status, said = shardd(*words)
+    assert status == 1
+    assert "retiring bob is for good: 1 key, roles (append garden) and leases go, and the name is never given" in said
+    assert "principal retire bob --yes`" in said
+    asked: list[str] = []
+    for answer, left in (("\n", True), ("no\n", True), ("Y\n", False)):
+        monkeypatch.setattr(sys, "stdin", Typed(answer))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        status, said = shardd(*words)
+        asked.append(said)
+        assert ("bob" in ServerDir(people).access.load().principals) is left
+    assert all("Do you mean it? [y/N]" in said for said in asked)
+    assert shardd(*words)[0] == 0, "what is begun is brought to its end unasked"
+
+
+class Typed(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        ("bbo read garden", ["nobody is called bbo yet, by key or [local]; did you mean bob?"]),
+        ("malory read garden", ["nobody is called malory yet, by key or [local]"]),
+        ("bob read gardn", ["there is no repo gardn yet; did you mean garden?"]),
+        ("bob read garden/whynto", ["there is no space garden/whynto yet; did you mean whynot?"]),
+        ("malory read else/where", ["nobody is called malory yet, by key or [local]", "there is no repo else yet"]),
+        ("bob read garden/why*", []),
+        ("alice append @all", []),
+    ],
+)
+def test_a_grant_to_nobody_or_on_nothing_says_so(shardd: Said, people: Path, words: str, warnings: list[str]) -> None:
+    status, said = shardd("--dir", people, "role", "grant", *words.split())
+    assert (status, said.splitlines()[1:]) == (0, [f"warning: {each}" for each in warnings])
+    assert shardd("--dir", people, "role", "revoke", *words.split())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("principal show bbo", "there is no principal bbo; did you mean bob?"),
+        ("principal retire bbo --yes", "there is no principal bbo; did you mean bob?"),
+        ("role revoke bob append gardn", "bob has no role append on gardn; did you mean append garden?"),
+    ],
+)
+def test_a_slip_is_told_what_was_meant(shardd: Said, people: Path, words: str, says: str) -> None:
+    status, said = shardd("--dir", people, *words.split())
+    assert (status, says in said) == (1, True), said
+
+
+DEVICES = ["aux", "con", "nul", "prn", "com1", "lpt9", "aux.txt", "nul.tar.gz"]
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_what_windows_takes_for_a_device_is_not_made(shardd: Said, people: Path, name: str) -> None:
+    for command in (
+        f"repo create {name}",
+        f"space create garden/{name}",
+        f"append garden/{name} note --create --take-lease --as alice",
+        f"role grant {name} read garden",
+        f"key add {name} {people.parent / 'key.pub'}",
+    ):
+        (people.parent / "key.pub").write_text(THIRD_KEY)
+        status, said = shardd("--dir", people, *command.split())
+        assert (status, f"on Windows {name.partition('.')[0]} is a device" in said) == (2, True), (command, said)
+    assert shardd("--dir", people, "repo", "list")[1] == "REPO\ngarden\n"
+
+
+@pytest.mark.parametrize("name", ["auxiliary", "console", "com10x", "nullify"])
+def test_what_only_begins_like_a_device_is_fine(shardd: Said, people: Path, name: str) -> None:
+    assert shardd("--dir", people, "repo", "create", name)[0] == 0
+
+
+def test_what_has_such_a_name_goes_on(shardd: Said, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("shardd.core.names._DEVICES", frozenset())
+        for command in ("role grant aux append aux", "repo create aux", "space create aux/con"):
+            assert shardd("--dir", people, *command.split())[0] == 0
+    for command in (
+        "role grant aux propose aux",
+        "append aux/con note --take-lease --as aux",
+        "log aux/con",
+        "verify aux/con",
+        "principal show aux",
+        "doctor",
+    ):
+        assert shardd("--dir", people, *command.split())[0] == 0, command
+
+
+@pytest.mark.parametrize("way", ["GitLog", "MemoryLog", "an import"])
+def test_nor_is_it_made_by_the_library(tmp_path: Path, way: str) -> None:
+    log = MemoryLog() if way == "MemoryLog" else GitLog(tmp_path / "log.git")
+    with pytest.raises(Misuse, match="on Windows nul is a device"):
+        if way == "an import":
+            log.import_events("nul", [Numbered(1, drafts("alice")[0])])
+        else:
+            log.append("nul", "note")
+    assert log.head("nul") is None
+
+
+# --- paths, words and formats
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b=c", "a%20b", "a b", "ä&b", "a;b"])
+def test_a_path_is_never_a_url(shardd: Said, root: Path, name: str) -> None:
+    place = root.rename(root.parent / name)
+    for command in ("role grant alice append garden", "append garden/whynot note --take-lease --as alice"):
+        assert shardd("--dir", place, *command.split())[0] == 0
+    index = place / "repos/garden.git/shardd/index/whynot.db"
+    assert index.is_file()
+    assert shardd("--dir", place, "doctor") == (0, "nothing to complain about\n")
+    index.write_bytes(b"SQLite format 3\0" + b"x" * 4096)
+    said = shardd("--dir", place, "doctor")[1]
+    assert f"{index}: is damaged" in said
+    assert sorted(path.name for path in place.parent.iterdir()) == [name]
+    log = GitLog(place.parent / f"{name}.git")
+    log.append("whynot", "note")
+    assert [event.type for event in log.events("whynot")] == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("command", "shows", "says"),
+    [
+        ("space freeze garden/whynot two words", "space show garden/whynot", "frozen: two words"),
+        ("space freeze garden/whynot one", "space show garden/whynot", "frozen: one"),
+        ("lease revoke garden/whynot --reason gone on holiday", "lease history garden/whynot", "gone on holiday"),
+        ("lease revoke --reason holiday garden/whynot", "lease history garden/whynot", "by the operator: holiday"),
+        (
+            "lease grant garden/whynot bob --force --reason moved to bob --ttl 5m",
+            "lease history garden/whynot",
+            "moved to bob",
+        ),
+    ],
+)
+def test_free_text_may_be_several_words(shardd: Said, people: Path, command: str, shows: str, says: str) -> None:
+    assert shardd("--dir", people, *["lease", "acquire", "garden/whynot", "--as", "alice"])[0] == 0
+    status, said = shardd("--dir", people, *command.split())
+    assert status == 0, said
+    assert says in shardd("--dir", people, *shows.split())[1]
+
+
+@pytest.mark.parametrize("command", ["lease revoke garden/whynot stray", "lease show garden/whynot two words"])
+def test_other_words_that_are_left_over_are_a_slip(shardd: Said, people: Path, command: str) -> None:
+    status, said = shardd("--dir", people, *command.split())
+    assert (status, "unrecognized arguments" in said) == (2, True)
+
+
+@pytest.mark.parametrize("way", ["append", "import", "dry run"])
+def test_a_repo_of_sha256_is_refused_before_anything_is_written(tmp_path: Path, way: str) -> None:
+    repo = tmp_path / "log.git"
+    Git(repo).run("init", "--quiet", "--bare", "--object-format=sha256", str(repo))
+    before = {path: path.lstat().st_mtime_ns for path in tree(repo)}
+    log = GitLog(repo)
+    with pytest.raises(Rejected, match="is a repository of sha256") as caught:
+        if way == "append":
+            log.append("whynot", "note")
+        else:
+            log.import_events("whynot", [Numbered(1, drafts("alice")[0])], dry_run=way == "dry run")
+    assert (caught.value.code, "--object-format=sha1" in caught.value.remedy) == ("not-permitted", True)
+    assert {path: path.lstat().st_mtime_ns for path in tree(repo)} == before
+
+
+@pytest.mark.parametrize("options", [["--atomic"], []], ids=["all or none", "one by one"])
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b"  \t\n"])
+def test_a_blank_line_is_no_event(
+    shardd: Said, people: Path, options: list[str], blank: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [b'{"type":"note","data":null,"subject":null,"id":null,"time":null}\n', b'{"type":"other"}\n']
+    stdin = io.TextIOWrapper(io.BytesIO(blank + blank.join(lines) + blank))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    words = "append garden/whynot --lines --take-lease --as alice --json".split()
+    status, said = shardd("--dir", people, *words, *options)
+    assert status == 0
+    assert [json.loads(line)["seq"] for line in said.splitlines()] == [1, 2]
+
+
+# --- leases
+
+
+@pytest.mark.parametrize(("ttl", "said"), [("60", "60 s"), ("15m", "15 min"), ("1h30m", "90 min"), ("2d", "2 d")])
+def test_a_renewal_counts_from_now(shardd: Said, people: Path, ttl: str, said: str) -> None:
+    with Authorities.open(ServerDir(people)).repo("garden", FileAccess) as authority:
+        authority.change("whynot", Acquire("alice"))
+        store = authority.ledger.leases
+        record, mark = store.look("whynot")
+        assert record is not None and mark is not None and record.tenancy.lease is not None
+        lease = replace(record.tenancy.lease, granted=record.tenancy.lease.granted - 600_000)
+        store.save(replace(record, tenancy=replace(record.tenancy, lease=lease)), mark)
+    words = ["lease", "renew", "garden/whynot", "--ttl", ttl, "--as", "alice"]
+    assert f"alice holds garden/whynot (epoch 1, for {said})" in shardd("--dir", people, *words)[1]
+
+
+def test_who_waits_is_told_for_whom(people: Path) -> None:
+    """And again once that has changed, but not at each look."""
+    authorities = Authorities.open(ServerDir(people))
+    said: dict[str, list[str]] = {"bob": [], "carol": []}
+
+    def wait(who: str) -> Generator[Pause, None, AnyAnswer]:
+        context = Context(authorities, who, FileAccess, opened=lambda _: io.BytesIO(), tell=said[who].append)
+        return leases.Acquire(Address("garden", "whynot"), 900_000, 60_000, False).steps(context)
+
+    with authorities.repo("garden", FileAccess) as authority:
+        authority.change("whynot", Acquire("alice"))
+        bob, carol = wait("bob"), wait("carol")
+        for each in (bob, carol, bob, carol):
+            next(each)
+        assert said["bob"] == ["waiting: alice holds garden/whynot (15 min left), nobody is before you"]
+        assert said["carol"] == ["waiting: alice holds garden/whynot (15 min left), 1 before you: bob"]
+        authority.change("whynot", Release("alice"))
+        next(carol)
+        assert said["carol"][1:] == ["waiting: nobody holds garden/whynot, 1 before you: bob"]
+        with pytest.raises(StopIteration):
+            next(bob)
+        next(carol)
+        assert said["carol"][2:] == ["waiting: bob holds garden/whynot (15 min left), nobody is before you"]
+        authority.change("whynot", Release("bob"))
+        with pytest.raises(StopIteration):
+            next(carol)
+    assert (len(said["bob"]), len(said["carol"])) == (1, 3)
+
+
+def test_a_long_import_tells_what_the_server_does(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardd.authority.whole_log._LONG", 3)
+    said: list[str] = []
+    lines = [encode_numbered(Numbered(n, one), "whynot") for n, one in enumerate(drafts("alice", 4), 1)]
+    context = Context(
+        Authorities.open(ServerDir(root)), None, FileAccess, opened=lambda _: io.BytesIO(), tell=said.append
+    )
+    import_lines(context, Address("garden", "whynot"), lines, keep_gaps=False, dry_run=False)
+    assert said == [
+        "all 4 events are here and sound; writing their index",
+        "the index is written; putting the log in its place",
+    ]

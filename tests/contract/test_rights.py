@@ -201,7 +201,7 @@ EDITS: dict[str, Command] = {
     "role revoke": RoleRevoke("alice", "append", "garden"),
     "key add": KeyAdd("bob", "-"),
     "key remove": KeyRemove("alice", "SHA256:none"),
-    "principal retire": Retire("alice"),
+    "principal retire": Retire("alice", yes=True),
 }
 
 

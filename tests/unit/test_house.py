@@ -32,7 +32,8 @@ FLOORS = {
 }
 EVERYBODY = {"errors", "version"}
 CORE_STDLIB = {
-    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum",
+    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib",
+    "enum",
     "functools", "hashlib", "itertools", "json", "math", "operator", "re", "struct", "types", "typing", "unicodedata",
     "uuid", "zlib",
 }  # fmt: skip
