@@ -12,7 +12,7 @@ from shardd.authority.authority import Authority
 from shardd.authority.facts import Options, Pusher, import_facts
 from shardd.authority.ledger import Ledger
 from shardd.core.event import Head
-from shardd.core.import_chain import Imported, Placed, chain, twice
+from shardd.core.import_chain import Imported, Placed, chain, fitting, twice
 from shardd.core.jsonl import Numbered
 from shardd.core.policy import Reject, decide
 from shardd.errors import BadEvent, SharddError, Unavailable
@@ -39,8 +39,11 @@ def import_events(
     """
     terms = authority.terms
     options = options or Options()
-    _refuse(decide(import_facts(terms, pusher, authority.standing(space), None, None, options, create=create)))
-    commits = chain(space, events, keep_gaps=keep_gaps, limits=terms.limits)
+    standing = authority.standing(space)
+    takes = standing.takes
+    _refuse(decide(import_facts(terms, pusher, standing, None, None, options, create=create, checked=takes)))
+    fit = fitting(events, takes, f"{authority.label}/{space}")
+    commits = chain(space, fit, keep_gaps=keep_gaps, limits=terms.limits)
     if dry_run:
         return measure(commits)
     with SeenIds() as seen, authority.ledger.stage(space) as stage:
@@ -59,7 +62,8 @@ def import_events(
         beginning, head = Head(first.seq, first.oid), Head(last.seq, last.oid)
         stage.ready(head, seen.rows())
         with authority.hold([space], creating=create) as held:
-            _refuse(held.take_over(space, beginning, head, pusher, options, create=create, stage=stage))
+            made = held.take_over(space, beginning, head, pusher, options, create=create, stage=stage, checked=takes)
+            _refuse(made)
     return Imported(count, head)
 
 

@@ -22,6 +22,7 @@ from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import LOG, NOTES, Family, Mover, family_at, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
+from shardd.core.taken_types import NOT_ALLOWED
 from shardd.errors import BadEvent, Rejected
 
 
@@ -138,6 +139,8 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         )
     epoch = _turn(facts, space, principal, label, each.role)
     if space.importing:
+        if space.checked != space.takes:
+            raise Rejected(NOT_ALLOWED, f"what {label} takes has changed meanwhile", "import it again")
         return _whole_log(facts, each, space, space.head, name, label)
     _on_the_head(facts, each, space, space.head, label)
     return _events(facts, each, space, space.head, principal, label, epoch)
@@ -268,6 +271,7 @@ def _events(
             )
         _check_epochs(event, each, epoch, short, label, fenced=fenced)
         _check_actor(written, each, principal, short, last=last)
+        _check_taken(event, space, label, short, last=last)
         at = Head(event.seq, event.oid)
         ids[event.id] = at
         found.append(event)
@@ -295,6 +299,16 @@ def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str
     else:
         mend = _there(short, f"run `git commit --amend --allow-empty`, and write `Actor: {principal}`", last=last)
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
+
+
+def _check_taken(event: Event, space: SpaceFacts, label: str, short: str, *, last: bool) -> None:
+    error = None if space.takes is None else space.takes.refusal(event.type, event.data, label)
+    if error is None:
+        return
+    if space.drafted:
+        raise error.at(f"event {event.id}" if len(space.commits) > 1 else "")
+    mend = _there(short, "write it anew with `git commit --amend --allow-empty`", last=last)
+    raise BadEvent(error.field, error.detail, f"{mend}; {error.remedy}", code=error.code, where=f"commit {short}")
 
 
 def _there(short: str, mend: str, *, last: bool) -> str:

@@ -67,7 +67,7 @@ class Registry:
         if isinstance(reading, Known):
             return reading.kind.line(reading.data)
         subject = event.type if event.subject is None else f"{event.type}: {event.subject}"
-        return one_line(f"{subject} ({reading.why})")
+        return one_line(f"{subject} ({reading.told})")
 
     def about(self, event: Event) -> tuple[Ref, ...]:
         """What the event is about; one that cannot be read, the page or other thing that its subject names."""
