@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
@@ -122,12 +123,18 @@ class Grammar:
         self._parser = parser(prog=PROGRAM, description=about)
         self._parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
         self.words = Words(self._parser)
+        self._lock = threading.Lock()
 
     def parse(self, words: Sequence[str]) -> Parsed:
         """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
         _check_once(words)
         asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
-        found, stray = self._parser.parse_known_args(asked)
+        below = self.words.find(asked)
+        if below is not None:
+            with self._lock:  # argparse changes the parser for as long as it takes
+                found, stray = below[0].parse_known_intermixed_args(below[1])  # options stand wherever they like
+        else:
+            found, stray = self._parser.parse_known_args(asked)
         if stray:
             raise self._stray(words, stray)
         said = vars(found)

@@ -25,6 +25,7 @@ from shardd.files.work import Work
 log = logging.getLogger("shardd.command")
 
 OK = 0
+REFUSED = 1
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a fault of ours, with more in the log."""
 
@@ -104,7 +105,7 @@ def speaking(
     except BaseException:
         work.ended_as(GONE)
         raise
-    return OK
+    return REFUSED if work.refused else OK  # an answer of many items may tell of some that were
 
 
 def _out(voice: Voice, line: str, answer: AnyAnswer) -> None:

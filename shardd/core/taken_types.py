@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jsonschema_rs import Validator
 
 NOT_ALLOWED = "type-not-allowed"
+UNKNOWN = "type-unknown"
+"""Of a type that nobody has listed, where a person is asked first."""
 
 _LARGEST = 64 * 1024
 """Bytes of all schemas of a space: they lie beside its lease, and are written with it."""
@@ -80,6 +82,26 @@ def known_types() -> list[str]:
     from shardd.core.kinds.default import DEFAULT_KINDS  # most pushes need nothing of it
 
     return sorted(DEFAULT_KINDS.kinds)
+
+
+def check_meant(type: str, data: Data, takes: Takes | None, all_the_same: str) -> None:
+    """BadEvent where what a person wrote is probably not what was meant: nothing takes it out of a log again.
+
+    takes: what the space takes; where it lists its types, an unknown one is refused elsewhere
+    all_the_same: how to append it anyway
+    """
+    if takes is not None:
+        return
+    check_type(type)
+    error = unfit(type, data)
+    if error is not None:
+        raise BadEvent(error.field, error.detail, f"{error.remedy}; {all_the_same} appends it all the same")
+    known = known_types()
+    if type not in known:
+        meant = nearest(type, known)
+        hint = f"; did you mean {meant}?" if meant else ""
+        mend = f"name one of `shardd help events`, or append it all the same with {all_the_same}"
+        raise BadEvent("type", f"{type[:60]} is no type that comes with shardd{hint}", mend, code=UNKNOWN)
 
 
 def unfit(type: str, data: Data, *, strict: bool = False) -> BadEvent | None:
