@@ -88,12 +88,13 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """An event that changed nothing. It stays in the log, with its data."""
+    """An event that changed nothing. It stays in the log, with its data. field: `data.page`, if one is at fault"""
 
     seq: int
     id: str
     type: str
     reason: SetAsideReason
+    field: str | None = None
 
 
 class CoordinationState(msgspec.Struct, frozen=True):
@@ -133,8 +134,8 @@ class CoordinationState(msgspec.Struct, frozen=True):
         """How many events led here."""
         return sum(tally.events for tally in self.counts.values())
 
-    def counted(self, event: Event, reason: SetAsideReason | None) -> CoordinationState:
-        """The state with `event` as its head and in its counts; reason: why it was set aside, if it was."""
+    def counted(self, event: Event, reason: SetAsideReason | None, *, field: str | None = None) -> CoordinationState:
+        """The state with `event` as its head and in its counts; reason, field: see SetAside, if it was."""
         old = self.counts.get(event.type) or Tally(event.type)
         tally = Tally(
             event.type,
@@ -145,7 +146,7 @@ class CoordinationState(msgspec.Struct, frozen=True):
         )
         aside = self.set_aside
         if reason is not None:
-            aside = aside.set(event.seq, SetAside(event.seq, event.id, event.type, reason))
+            aside = aside.set(event.seq, SetAside(event.seq, event.id, event.type, reason, field))
         return msgspec.structs.replace(
             self, head=Head(event.seq, event.oid), counts=self.counts.set(event.type, tally), set_aside=aside
         )

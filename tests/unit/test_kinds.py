@@ -314,5 +314,5 @@ def test_a_state_in_lines_for_people() -> None:
         "  shard.attached: 1 event",
         "set aside:",
         "  seq 6 acme.seen: unknown",
-        "  seq 7 page.bound: malformed",
+        "  seq 7 page.bound: malformed (data.page)",
     ]

@@ -84,6 +84,8 @@ class Kind(Generic[D]):
     about: what these data are about, the chief thing first: it becomes the subject, and `explain` finds events by it
     summary: one line of plain words; it is stripped of control characters and shortened for you, and a reason is added
     version: of the data; upcasts: from version n, a function to version n + 1, for every n below `version`
+    lacks: what data name that the state does not have, though the effect does without it, since it may come yet: a verb
+    refuses to say so
     revision: raise it when `effect` changes, so that snapshots of the old effect are not used
     """
 
@@ -94,7 +96,13 @@ class Kind(Generic[D]):
     summary: Callable[[D], str]
     version: int = 1
     upcasts: Mapping[int, Callable[[dict[str, Json]], dict[str, Json]]] = field(default_factory=dict)
+    lacks: Callable[[CoordinationState, D], str | None] = lambda state, data: None
     revision: int = 1
+
+    def refused(self, state: CoordinationState, data: D, by: Stamp) -> str | None:
+        """Why there is nothing for these data to do, where somebody is about to say them; None if there is."""
+        outcome = self.effect(state, data, by)
+        return outcome.why if isinstance(outcome, NoEffect) else self.lacks(state, data)
 
     def __post_init__(self) -> None:
         check_type(self.name)
