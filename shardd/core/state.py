@@ -20,6 +20,7 @@ from immutables import Map
 from shardd.core.bindings import Binding, Bindings
 from shardd.core.canonical import Json
 from shardd.core.event import Event, Head
+from shardd.core.plural import many
 from shardd.core.stamp import Stamp
 from shardd.core.table import Table
 from shardd.errors import Corrupt
@@ -114,6 +115,10 @@ class CoordinationState(msgspec.Struct, frozen=True):
     counts: Map[str, Tally] = Map()
     set_aside: Map[int, SetAside] = Map()
     extra: Map[str, Json] = Map()
+
+    def __repr__(self) -> str:
+        at = "before the first event" if self.head is None else f"at seq {self.head.seq}"
+        return f"<CoordinationState {at}, {many(self.events, 'event')}>"
 
     def page(self, key: str) -> tuple[str, ...]:
         """All keys that are one page with `key`, itself among them, sorted."""

@@ -78,11 +78,14 @@ class GitLog(DraftingLog):
                 raise Misuse(f"{repo} is not a git repository", "name a bare repo, a clone, or a path that is free")
             self._clone = git_dir
 
+    def __repr__(self) -> str:
+        return f"GitLog({str(self._path)!r}" + (f", principal={self._principal!r})" if self._principal else ")")
+
     def _me(self) -> str:
         return self._principal or _os_user()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        drafts = list(events)
+        drafts = self._whole(events)
         check_space(space)
         server = self._writable()
         self._prepare(server)
@@ -92,6 +95,7 @@ class GitLog(DraftingLog):
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
     ) -> Imported:
+        """See `import_log`, which takes the events of any log."""
         check_space(space)
         server = self._writable()
         if dry_run and server is None and not is_embedded(self._path):

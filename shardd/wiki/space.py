@@ -72,6 +72,9 @@ class InformationSpace:
     shard that is not attached, or all of it is so already. `state`, `page` and `union`
     read the log when that is due.
 
+    Each verb also takes the words of `DecisionLog.append`: actor; id, which makes a retry safe; time; and expected, so
+    that it counts only where the log still stands there (`expected=space.seen`).
+
     store: the log, by default one in memory; actor: who decides, where a verb does not say; kinds: the event types
     snapshots: where folded states are kept on disk, None for nowhere
     """
@@ -97,6 +100,9 @@ class InformationSpace:
         self._folded: dict[tuple[str, str], Folded[Any]] = {}  # each reducer has its own type of state
         self._stale = True
         self._seen: Head | Literal["absent"] = "absent"
+
+    def __repr__(self) -> str:
+        return f"InformationSpace({self._id!r}, store={self._log!r})"
 
     @classmethod
     def git_backed(

@@ -99,6 +99,9 @@ class Kind(Generic[D]):
     lacks: Callable[[CoordinationState, D], str | None] = lambda state, data: None
     revision: int = 1
 
+    def __repr__(self) -> str:
+        return f"<Kind {self.name}>"
+
     def refused(self, state: CoordinationState, data: D, by: Stamp) -> str | None:
         """Why there is nothing for these data to do, where somebody is about to say them; None if there is."""
         outcome = self.effect(state, data, by)

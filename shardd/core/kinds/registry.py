@@ -12,6 +12,7 @@ from immutables import Map
 
 from shardd.core.event import Event
 from shardd.core.kinds.kind import D, Kind, Ref, Unread, one_line
+from shardd.core.plural import many
 from shardd.errors import Misuse
 
 AnyKind = Kind[Any]  # every kind has its own struct
@@ -28,6 +29,9 @@ class Known(Generic[D]):
 @dataclass(frozen=True, slots=True)
 class Registry:
     kinds: Map[str, AnyKind] = field(default=Map())
+
+    def __repr__(self) -> str:
+        return f"<Registry of {many(len(self.kinds), 'event type')}>"  # it stands in signatures
 
     @classmethod
     def of(cls, kinds: Iterable[AnyKind]) -> Registry:
