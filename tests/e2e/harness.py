@@ -13,19 +13,23 @@ where the test does not expect it raises, with all that was said.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -68,6 +72,9 @@ def surroundings(home: Path, more: Mapping[str, str] | None = None) -> dict[str,
 def run(
     words: Sequence[str], *, cwd: Path, env: Mapping[str, str], input: bytes = b"", patience: float = DEADLINE
 ) -> Result:
+    """What became of a command. `shardd` is forked from a process that has imported it (tests/e2e/preloaded.py)."""
+    if tuple(words[: len(SHARDD)]) == SHARDD and not any(name.startswith("PYTHON") for name in env):
+        words = [*_preloaded(), *words[len(SHARDD) :]]
     done = subprocess.run(words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=patience)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -184,6 +191,29 @@ class Server:
 
 
 SHARDD = (sys.executable, "-m", "shardd.cli.main")
+
+
+@cache
+def _preloaded() -> tuple[str, ...]:
+    """In place of SHARDD. What serves it ends with this process, however that ends: it reads the end of the pipe."""
+    folder = Path(tempfile.mkdtemp(prefix="shardd-preloaded-"))
+    path = str(folder / "socket")
+    serving = subprocess.Popen(
+        [sys.executable, "-c", f"from tests.e2e.preloaded import serve; serve({path!r})"],
+        env=surroundings(folder),
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+    def end() -> None:
+        serving.communicate()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    assert serving.stdout is not None
+    assert _first_line(serving.stdout) == "listening\n"
+    return (sys.executable, "-I", "-S", str(Path(__file__).with_name("preloaded.py")), path)
 
 
 def run_shardd(home: Path, *words: str, input: bytes = b"", env: Mapping[str, str] | None = None) -> Result:

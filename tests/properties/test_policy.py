@@ -117,7 +117,7 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
     "not hers": (lambda f: with_lease(replace(f, principal="carol"), holder="carol"), "forged-actor"),
     "a lease ref": (lambda f: moved(f, ref="refs/leases/whynot"), "ref-not-allowed"),
     "an intent": (lambda f: moved(f, ref="refs/intents/whynot/alice/a"), "ref-not-allowed"),
-    "any ref": (lambda f: moved(f, ref="refs/heads/main"), "ref-not-allowed"),
+    "any ref": (lambda f: with_change(moved(f, ref="refs/heads/main"), kept=False), "ref-not-allowed"),
     "a replacement": (lambda f: moved(f, ref=f"refs/replace/{GENESIS.oid}"), "ref-not-allowed"),
     "a lease ref, left to git": (lambda f: with_change(moved(f, ref="refs/leases/s"), kept=True), "ref-not-allowed"),
     "a malformed name of ours": (
@@ -125,7 +125,10 @@ DENIALS: dict[str, tuple[Callable[[PushFacts], PushFacts], str]] = {
         "ref-not-allowed",
     ),
     "another's notes": (lambda f: moved(f, ref="refs/notes/bob"), "not-permitted"),
-    "notes, where none are kept": (lambda f: moved(f, ref="refs/notes/alice"), "ref-not-allowed"),
+    "notes, where none are kept": (
+        lambda f: with_change(moved(f, ref="refs/notes/alice"), kept=False),
+        "ref-not-allowed",
+    ),
     "notes that are no commits": (lambda f: with_change(moved(f, ref="refs/notes/alice"), kept=True), "bad-event"),
     "twice": (lambda f: replace(f, changes=[*f.changes, *f.changes]), "ref-not-allowed"),
     "an option": (lambda f: replace(f, malformed="epoch=x"), "stale-epoch"),
