@@ -89,7 +89,9 @@ def speaking(
         voice.flush()
         reached(Point.AFTER_ANSWER)
     except HelpAsked as asked:
-        voice.out(asked.seen_from(reach).rstrip("\n"))
+        with voice.paged(long=True):
+            for line in asked.seen_from(reach).rstrip("\n").split("\n"):
+                voice.out(line)
     except SharddError as error:
         work.failed(error)
         complain(error, voice, reach, as_json=as_json)

@@ -1,0 +1,9 @@
+"""`python -m shardd`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from shardd.cli.main import main
+
+sys.exit(main())
