@@ -11,17 +11,13 @@ from shardd.core.limits import Limits
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files import hook_install
 from shardd.files.durable import sync_directories, sync_files
+from shardd.git.place import Remotes, place_of
 from shardd.git.program import Git
-from shardd.git.repository import STATE, create_bare, hardened
+from shardd.git.repository import STATE, Repository, create_bare, hardened
 from shardd.version import VERSION
 
 _HOOKS = f"{STATE}/hooks/{VERSION}"
 _READY = f"{STATE}/ready"
-
-
-def is_bare(path: Path) -> bool:
-    """Whether a bare repository lies at `path`."""
-    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
 
 
 def is_embedded(path: Path) -> bool:
@@ -32,16 +28,41 @@ def is_embedded(path: Path) -> bool:
 def prepare(path: Path) -> None:
     """Make the bare repo at `path` embedded, creating it if there is none. Does nothing where that is so already.
 
-    Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
+    Rejected if its core.hooksPath is somebody else's, since two sets of rules cannot both have the last word; or if it
+    is a copy, in which the next fetch would drop what is not in the original.
     """
-    if is_embedded(path) and (path / _HOOKS / hook_install.LAST).is_file():
+    if _prepared(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         create_bare(path, hooks=_HOOKS, limits=Limits())
-    if not is_bare(path):
+    there = place_of(path)
+    if there is None or not there.bare:
         raise Misuse(f"{path} is not a bare git repository")
+    check_original(path)
     _harden(path)
+
+
+def _prepared(path: Path) -> bool:
+    """Whether that was done, and its configuration is the one that was looked at."""
+    try:
+        looked = (path / _READY).stat().st_mtime_ns >= (path / "config").stat().st_mtime_ns
+    except OSError:
+        return False
+    return looked and (path / _HOOKS / hook_install.LAST).is_file()
+
+
+def check_original(path: Path) -> None:
+    """Rejected if the bare repo at `path` is a copy of somebody's."""
+    with Repository(path) as repository:
+        holds = not is_embedded(path) and bool(repository.spaces())
+        source = Remotes.of(repository.git).copied(holds_spaces=holds)
+    if source is not None:
+        raise Rejected(
+            "not-permitted",
+            f"{path} is a copy, fetched from its remote {source}",
+            f"append to the original; if this is to take its place, run `git -C {path} remote remove {source}`",
+        )
 
 
 def _harden(path: Path) -> None:
