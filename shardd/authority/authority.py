@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
-from shardd.authority.facts import Options, Pusher, Standing, Terms, append_facts, gather, import_facts
-from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Incoming, Kept, Ledger, Stage, Transaction
+from shardd.authority.facts import Changed, Options, Pusher, Standing, Terms, append_facts, gather, import_facts
+from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Incoming, Kept, Ledger, Stage, Taking, Transaction
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Event, Head
@@ -34,31 +34,12 @@ from shardd.core.policy import Accept, Decision, Reject, decide
 from shardd.core.push_facts import Candidate, PushFacts
 from shardd.core.refs import Change, Ref, SpaceRef, classify, lease_ref, lock_of
 from shardd.core.roles import Rights, Role, require
-from shardd.core.tenancy import Ended, Lease, Tenancy, alike
+from shardd.core.taken_types import Takes
+from shardd.core.tenancy import Ended, Tenancy, alike
 from shardd.errors import Misuse, Unavailable
 from shardd.files.crash_points import Point, reached
 
 L_co = TypeVar("L_co", bound=Ledger, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The answer to a lease change, at `now` of the lease clock.
-
-    waiting: how many stand before the asker, if it was put in line instead; they and the holder are in `line`, in turn
-    """
-
-    epoch: int
-    head: Head
-    lease: Lease | None
-    now: int
-    waiting: int | None = None
-    line: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, made: Transitioned, head: Head, now: int) -> Changed:
-        before = tuple(waiter.principal for waiter in made.after.waiters[: made.waiting or 0])
-        return cls(made.after.epoch, head, made.after.lease, now, made.waiting, before)
 
 
 class Authority(Generic[L_co]):
@@ -112,14 +93,14 @@ class Authority(Generic[L_co]):
     def standing(self, space: str) -> Standing:
         """How things stand just now, without a lock: for showing, and for a first look at a push."""
         kept = self.ledger.kept(check_space(space))
-        standing = _standing(space, kept, self.ledger.head(space))
+        standing = Standing.of(space, kept, self.ledger.head(space))
         if standing.tenancy.lease != kept.tenancy.lease:
             # An expiry that somebody is told of must be stored first, so that no clock can take it back.
             try:
                 with self.hold([space]) as held:
                     return held.standing(space)
             except Unavailable:  # a disk that takes nothing: then nobody is told of it
-                return Standing(space, standing.head, kept.tenancy, kept.frozen, kept.now)
+                return replace(standing, tenancy=kept.tenancy)
         return standing
 
     def held_by(self, principal: str) -> list[str]:
@@ -200,7 +181,19 @@ class Authority(Generic[L_co]):
         self.existing(space)
         with self.hold([space]) as held:
             self._require_admin(space)
-            held.freeze(space, message)
+            held.commit(Effect(space, frozen=Frozen(message)))
+
+    def take(self, space: str, change: Callable[[Takes | None], Takes | None]) -> Takes | None:
+        """Have a space take other event types from now on, which `change` makes of those that it takes; None: any.
+
+        What it has stays. Rejected as `create` does.
+        """
+        self.existing(space)
+        with self.hold([space]) as held:
+            self._require_admin(space)
+            takes = change(held.standing(space).takes)
+            held.commit(Effect(space, taking=Taking(takes)))
+        return takes
 
     def _require_admin(self, space: str) -> None:
         require(self._rights(), self._by, Role.ADMIN, self.label, space)
@@ -226,7 +219,7 @@ class Held:
         self._transaction = transaction
 
     def standing(self, space: str) -> Standing:
-        return _standing(space, self._transaction.kept(space), self._transaction.head(space))
+        return Standing.of(space, self._transaction.kept(space), self._transaction.head(space))
 
     def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
         """Those of `ids` that the space has up to its head, and where."""
@@ -247,16 +240,16 @@ class Held:
         tenancy = observe(kept.tenancy, kept.now)
         if kept.lost is None:
             if tenancy != kept.tenancy:
-                self._commit(Effect(space, tenancy=tenancy))
+                self.commit(Effect(space, tenancy=tenancy))
             return
         over = Tenancy(space, epoch=max(kept.lost, kept.tenancy.epoch), ended=Ended.RESTORED)
         head = None if kept.lost >= over.epoch else self._transaction.head(space)
         if head is None:
-            self._commit(Effect(space, tenancy=over))
+            self.commit(Effect(space, tenancy=over))
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         made = change(over, Restored(over.epoch), kept.now, label=self._label(space))
-        self._commit(_remembered(space, kept, made, head))
+        self.commit(_remembered(space, kept, made, head))
 
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._existing(space)
@@ -264,7 +257,7 @@ class Held:
         reached(Point.BEFORE_DECIDE)
         made = change(kept.tenancy, transition, kept.now, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._commit(_remembered(space, kept, made, head))
+        self.commit(_remembered(space, kept, made, head))
         return Changed.of(made, head, kept.now)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
@@ -275,26 +268,34 @@ class Held:
             raise exists_already(self._label(space))
         beginning = _genesis(space, seq=seq)
         head = Head(seq, beginning.oid)
-        self._commit(Effect(space, growth=Growth(None, head, beginning)))
+        self.commit(Effect(space, growth=Growth(None, head, beginning)))
         return head
 
     def take_over(
-        self, space: str, beginning: Head, head: Head, pusher: Pusher, options: Options, *, create: bool, stage: Stage
+        self,
+        space: str,
+        beginning: Head,
+        head: Head,
+        pusher: Pusher,
+        options: Options,
+        *,
+        create: bool,
+        stage: Stage,
+        checked: Takes | None,
     ) -> Decision:
         """Move the head from the genesis `beginning` to the head of a log that is imported whole, if the rules accept.
 
         create: begin the space as well if nobody has (needs `creating`); stage: where the log is
+        checked: what its events were held against
         """
         standing = self.standing(space)
-        facts = import_facts(self._authority.terms, pusher, standing, beginning, head.oid, options, create=create)
+        terms = self._authority.terms
+        facts = import_facts(terms, pusher, standing, beginning, head.oid, options, create=create, checked=checked)
         decision = _decided(facts)
         if isinstance(decision, Accept):
             growth = Growth(standing.head, head, stage=stage)
-            self._commit(self._grown(space, growth, decision, beginning))
+            self.commit(self._grown(space, growth, decision, beginning))
         return decision
-
-    def freeze(self, space: str, message: str | None) -> None:
-        self._commit(Effect(space, frozen=Frozen(message)))
 
     def next_epoch(self, space: str) -> int:
         """The epoch that the next tenure will have."""
@@ -310,24 +311,34 @@ class Held:
         *,
         take_lease: bool = False,
         create: bool = False,
+        drafted: bool = False,
     ) -> Decision:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
 
         take_lease: take the lease for this append alone, if it is free
         create: begin the space by the same move if nobody has (needs `creating`); `expected` is its genesis then
+        drafted: the commits were made here, from events
         """
         standing = self.standing(space)
         before = standing.head
         known = partial(self.find, space, expected) if before else None
         options = Options(epoch, take_lease)
         facts = append_facts(
-            self._authority.terms, pusher, standing, expected, commits, known=known, options=options, create=create
+            self._authority.terms,
+            pusher,
+            standing,
+            expected,
+            commits,
+            known=known,
+            options=options,
+            create=create,
+            drafted=drafted,
         )
         decision = _decided(facts)
         if isinstance(decision, Accept):
             head = Head(expected.seq + len(commits), commits[-1].oid)
             growth = Growth(before, head, None if before else _genesis(space), commits)
-            self._commit(self._grown(space, growth, decision, expected))
+            self.commit(self._grown(space, growth, decision, expected))
         return decision
 
     def push(self, changes: Sequence[Change], options: Options, pusher: Pusher, incoming: Incoming) -> Decision:
@@ -361,7 +372,8 @@ class Held:
         made = change(kept.tenancy, OneShot(principal), kept.now, label=self._label(space))
         return _remembered(space, kept, made, head)
 
-    def _commit(self, effect: Effect) -> None:
+    def commit(self, effect: Effect) -> None:
+        """What changes in one space, by no rule but those that the caller has asked."""
         if effect != Effect(effect.space):
             self._transaction.commit(Effects([effect]))
 
@@ -380,10 +392,6 @@ def _decided(facts: PushFacts) -> Decision:
     decision = decide(facts)
     reached(Point.AFTER_DECIDE)
     return decision
-
-
-def _standing(space: str, kept: Kept, head: Head | None) -> Standing:
-    return Standing(space, head, observe(kept.tenancy, kept.now), kept.frozen, kept.now)
 
 
 def _remembered(space: str, kept: Kept, made: Transitioned, head: Head) -> Effect:

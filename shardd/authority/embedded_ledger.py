@@ -67,7 +67,7 @@ class EmbeddedLedger:
     def kept(self, space: str) -> Kept:
         stored, mark = self.leases.look(space)
         record = stored or Record(Tenancy(space))
-        return Kept(record.tenancy, read(self.source, mark).time, record.frozen, record.journal)
+        return Kept(record.tenancy, read(self.source, mark).time, record.frozen, record.journal, takes=record.takes)
 
     def spaces(self) -> Sequence[str]:
         return self.repository.spaces()
@@ -174,7 +174,7 @@ class EmbeddedTransaction:
     def kept(self, space: str) -> Kept:
         record = self._records[space]
         now = self._clock(space).time
-        return Kept(record.tenancy, now, record.frozen, record.journal, self._lost.get(space))
+        return Kept(record.tenancy, now, record.frozen, record.journal, self._lost.get(space), record.takes)
 
     def head(self, space: str) -> Head | None:
         if space not in self._heads:
@@ -209,7 +209,7 @@ class EmbeddedTransaction:
             if effect.entry is not None:
                 raws.append(effect.entry)
                 steps.append(self._step(effect, effect.entry))
-            elif effect.tenancy is not None or effect.frozen is not None:
+            elif any(part is not None for part in (effect.tenancy, effect.frozen, effect.taking)):
                 self._save(self._after(effect), self._clock(effect.space))
         if effects.incoming is None:
             raws += [event.raw for event in events]
@@ -247,7 +247,8 @@ class EmbeddedTransaction:
     def _after(self, effect: Effect) -> Record:
         record = self._records[effect.space]
         frozen = record.frozen if effect.frozen is None else effect.frozen.message
-        return replace(record, tenancy=effect.tenancy or record.tenancy, frozen=frozen)
+        takes = record.takes if effect.taking is None else effect.taking.takes
+        return replace(record, tenancy=effect.tenancy or record.tenancy, frozen=frozen, takes=takes)
 
     def _load(self, space: str) -> None:
         stored, mark = self._ledger.leases.look(space)

@@ -10,18 +10,14 @@ from pathlib import Path
 from shardd.core.limits import Limits
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files import hook_install
-from shardd.files.durable import sync_directories, sync_files
+from shardd.files.durable import check_owner, sync_directories, sync_files, writing
+from shardd.git.place import Remotes, place_of
 from shardd.git.program import Git
-from shardd.git.repository import STATE, create_bare, hardened
+from shardd.git.repository import STATE, Repository, create_bare, hardened
 from shardd.version import VERSION
 
 _HOOKS = f"{STATE}/hooks/{VERSION}"
 _READY = f"{STATE}/ready"
-
-
-def is_bare(path: Path) -> bool:
-    """Whether a bare repository lies at `path`."""
-    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
 
 
 def is_embedded(path: Path) -> bool:
@@ -32,34 +28,56 @@ def is_embedded(path: Path) -> bool:
 def prepare(path: Path) -> None:
     """Make the bare repo at `path` embedded, creating it if there is none. Does nothing where that is so already.
 
-    Rejected if its core.hooksPath is somebody else's: two sets of rules cannot both have the last word.
+    Rejected if its core.hooksPath is somebody else's, since two sets of rules cannot both have the last word; or if it
+    is a copy, in which the next fetch would drop what is not in the original.
     """
-    if is_embedded(path) and (path / _HOOKS / hook_install.LAST).is_file():
+    if _prepared(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         create_bare(path, hooks=_HOOKS, limits=Limits())
-    if not is_bare(path):
+    there = place_of(path)
+    if there is None or not there.bare:
         raise Misuse(f"{path} is not a bare git repository")
-    _harden(path)
+    check_owner(path)
+    check_original(path)
+    with writing(path / STATE):
+        _harden(path)
 
 
-def check_fit(git: Git) -> None:
-    """Nothing if a log can be kept in this repo, else Rejected, before anything is written: events with names of 64
-    digits would be objects that nobody here can read.
+def _prepared(path: Path) -> bool:
+    """Whether that was done, and its configuration is the one that was looked at."""
+    try:
+        looked = (path / _READY).stat().st_mtime_ns >= (path / "config").stat().st_mtime_ns
+    except OSError:
+        return False
+    return looked and (path / _HOOKS / hook_install.LAST).is_file()
+
+
+def check_original(path: Path) -> None:
+    """Rejected, before anything is written, if no log can be kept in the bare repo at `path`: it is a copy of
+    somebody's, or of sha256, whose objects nobody here reads.
     """
-    format = "".join(git.values("extensions.objectFormat")[-1:]) or "sha1"
-    if format != "sha1":
+    with Repository(path) as repository:
+        format = "".join(repository.git.values("extensions.objectFormat")[-1:]) or "sha1"
+        if format != "sha1":
+            raise Rejected(
+                "not-permitted",
+                f"{path} is a repository of {format}, and a log is kept in one of sha1",
+                "make one: `git init --bare --object-format=sha1 PATH`",
+            )
+        holds = not is_embedded(path) and bool(repository.spaces())
+        source = Remotes.of(repository.git).copied(holds_spaces=holds)
+    if source is not None:
         raise Rejected(
             "not-permitted",
-            f"{git.path} is a repository of {format}, and a log is kept in one of sha1",
-            "make one: `git init --bare --object-format=sha1 PATH`",
+            f"{path} is a copy, fetched from its remote {source}",
+            f"append to the original; if this is to take its place, run `git -C {path} remote remove {source}`",
         )
 
 
 def _harden(path: Path) -> None:
     git = Git(path)
-    check_fit(git)
     set_before = "".join(git.values("core.hooksPath")[-1:])
     if set_before and not set_before.startswith(f"{STATE}/hooks/"):
         raise Rejected(

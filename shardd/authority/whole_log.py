@@ -12,7 +12,7 @@ from shardd.authority.authority import Authority
 from shardd.authority.facts import Options, Pusher, import_facts
 from shardd.authority.ledger import Ledger
 from shardd.core.event import Head
-from shardd.core.import_chain import Imported, Placed, chain, twice
+from shardd.core.import_chain import Imported, Placed, chain, fitting, twice
 from shardd.core.jsonl import Numbered
 from shardd.core.names import check_new
 from shardd.core.policy import Reject, decide
@@ -45,10 +45,12 @@ def import_events(
     terms = authority.terms
     options = options or Options()
     standing = authority.standing(space)
-    _refuse(decide(import_facts(terms, pusher, standing, None, None, options, create=create)))
+    takes = standing.takes
+    _refuse(decide(import_facts(terms, pusher, standing, None, None, options, create=create, checked=takes)))
     if standing.head is None:
         check_new("space", space)
-    commits = chain(space, events, keep_gaps=keep_gaps, limits=terms.limits)
+    fit = fitting(events, takes, f"{authority.label}/{space}")
+    commits = chain(space, fit, keep_gaps=keep_gaps, limits=terms.limits)
     if dry_run:
         return measure(commits)
     with SeenIds() as seen, authority.ledger.stage(space) as stage:
@@ -71,7 +73,8 @@ def import_events(
         if count >= _LONG:
             tell("the index is written; putting the log in its place")
         with authority.hold([space], creating=create) as held:
-            _refuse(held.take_over(space, beginning, head, pusher, options, create=create, stage=stage))
+            made = held.take_over(space, beginning, head, pusher, options, create=create, stage=stage, checked=takes)
+            _refuse(made)
     return Imported(count, head)
 
 

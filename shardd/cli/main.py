@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     where, words = _where(argv)
+    words = words or ["help"]
     if words == ["--version"]:
         from shardd.version import VERSION
 

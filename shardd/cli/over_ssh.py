@@ -83,7 +83,9 @@ def with_space(words: Sequence[str], remote: Remote) -> list[str]:
         said = vars(parser.parse_intermixed_args(told))
     except (Misuse, HelpAsked):
         return list(words)
-    given = [word for name in parser.takes if isinstance(word := said[name], _Word)]
+    values = (said[name] for name in parser.takes)
+    words_of = (each for value in values for each in (value if isinstance(value, list) else [value]))
+    given = [word for word in words_of if isinstance(word, _Word)]
     # Just before the other arguments: argparse wants them together.
     at = given[0].at if given else len(words)
     if given and _is_address(given[0]):

@@ -54,7 +54,7 @@ def _identity(me: str) -> Iterator[str]:
 def _refspecs(me: str) -> Iterator[str]:
     branches = (git("for-each-ref", "--format=%(refname:lstrip=3)", f"refs/remotes/origin/{BRANCH}") or "").split()
     have = (git("config", "--get-all", "remote.origin.fetch") or "").split("\n")
-    for refspec in refspecs((branch.removeprefix(BRANCH) for branch in branches), me):
+    for refspec in refspecs((branch.removeprefix(BRANCH) for branch in branches), me, "origin"):
         if refspec not in have:
             _run("config", "--add", "remote.origin.fetch", refspec)
             yield f"fetches {refspec}"

@@ -69,6 +69,7 @@ class RemoteLog(DraftingLog):
         address = parse_url(url)
         if address.repo is None:
             raise Misuse(f"{url!r} names no repo", "write it like ssh://host:2222/garden.git")
+        self._url = url
         self._repo = check_repo(address.repo)
         self._destination = address.destination
         self._options = [
@@ -82,6 +83,9 @@ class RemoteLog(DraftingLog):
         self._link = Link(address, key=key, known_hosts=known_hosts)
         self._known_as: str | None = None
 
+    def __repr__(self) -> str:
+        return f"RemoteLog({self._url!r})"
+
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
         with self._lock:
@@ -94,7 +98,7 @@ class RemoteLog(DraftingLog):
         self.close()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        drafts = list(events)
+        drafts = self._whole(events)
         words = ["append", self._label(space), "--lines", "--atomic", *self._options, *self._create]
         if expected is not None:
             words += ["--expected", expected if isinstance(expected, str) else f"{expected.seq}:{expected.oid}"]

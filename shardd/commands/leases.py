@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
-from shardd.authority.authority import Changed
-from shardd.authority.facts import Standing
+from shardd.authority.facts import Changed, Standing
 from shardd.authority.moved import POLL_SECONDS, Pause
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Parser, Words, integer

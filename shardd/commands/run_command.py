@@ -26,6 +26,7 @@ from shardd.files.work import Work
 log = logging.getLogger("shardd.command")
 
 OK = 0
+REFUSED = 1
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a fault of ours, with more in the log."""
 
@@ -89,7 +90,9 @@ def speaking(
         voice.flush()
         reached(Point.AFTER_ANSWER)
     except HelpAsked as asked:
-        voice.out(asked.seen_from(reach).rstrip("\n"))
+        with voice.paged(long=True):
+            for line in asked.seen_from(reach).rstrip("\n").split("\n"):
+                voice.out(line)
     except SharddError as error:
         work.failed(error)
         complain(error, voice, reach, as_json=as_json)
@@ -111,7 +114,7 @@ def speaking(
     except BaseException:
         work.ended_as(GONE)
         raise
-    return OK
+    return REFUSED if work.refused else OK  # an answer of many items may tell of some that were
 
 
 def _out(voice: Voice, line: str, answer: AnyAnswer) -> None:

@@ -56,12 +56,13 @@ def shown(found: Iterable[Proved]) -> Answer[Proved]:
 
 
 def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]:
-    count = broken = behind = 0
+    count = broken = behind = shallow = 0
     for name, report in found:
         yield name, report
         count += 1
-        broken += report.broken is not None and not report.behind
+        broken += report.broken is not None and not (report.behind or report.shallow)
         behind += report.behind
+        shallow += report.shallow
     if not count:
         raise Rejected("no-such-space", "there is no such space here", "see `shardd space list`, or `git branch -r`")
     if broken:
@@ -69,6 +70,8 @@ def _judged(found: Iterable[tuple[str, Report]]) -> Iterator[tuple[str, Report]]
             f"{broken} of {count} spaces broken" if count > 1 else "the space is broken",
             "compare with a backup or with other clones, which tell what was there",
         )
+    if shallow:
+        raise Unavailable("a log does not reach back to its first commit here", "run `git fetch --unshallow`")
     if behind:
         raise Unavailable(
             "a log and the journal of its leases are not of one moment",
@@ -85,7 +88,7 @@ def _line(name: str, report: Report) -> str:
     facts += [f"{many(count, 'signature')}: {said}" for said, count in sorted(report.signed.items())]
     if report.broken is None:
         return printable(f"{name}: whole: {', '.join(facts)}")
-    found = "BEHIND" if report.behind else "BROKEN"
+    found = "BEHIND" if report.behind else "SHALLOW" if report.shallow else "BROKEN"
     return printable(f"{name}: {found}: {report.broken.message} (before it: {', '.join(facts)})")
 
 

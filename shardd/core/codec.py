@@ -61,6 +61,8 @@ _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ?(.*)\Z", re.DOTALL)
 _IDENTITY = re.compile(r"[^<>\n]+ <[^<>\n]*>\Z")
 _OURS = ("Seq", "Event-Id", "Actor", "Time", "Lease-Epoch", "Source-Epoch")
 _IGNORED = ("signed-off-by", "co-authored-by")
+_BELOW_A_PATCH = re.compile(r"\n-- ?\n")
+"""Between a patch and its signature, both by git-format-patch(1); where no file changes, git-am(1) keeps the two."""
 
 # The layout that encode_event writes, and no other. It is matched first: one pass takes such a commit apart.
 _CANONICAL = re.compile(
@@ -253,6 +255,12 @@ def _read_accepted(raw: bytes, oid: str, parent_seq: int) -> Written:
             "tree",
             "an event has no files",
             "take them out: `git rm -rq --cached .`, then `git commit --amend --allow-empty`",
+        )
+    if _BELOW_A_PATCH.search(commit.message):
+        raise BadEvent(
+            "patch",
+            "the signature of a patch stands below the event",
+            "make patches with `git format-patch --always --no-signature`",
         )
     subject_line, body, trailers = _split(commit.message)
     kind, colon, about = subject_line.partition(": ")

@@ -77,7 +77,7 @@ def parse_commit(raw: bytes) -> Commit:
             raise BadEvent(
                 "encoding",
                 f"the commit is in {value.decode('ascii', 'replace')}; only UTF-8 is taken",
-                "run `git config --unset i18n.commitEncoding` and amend the commit",
+                "run `git config i18n.commitEncoding UTF-8` and amend the commit",
             )
         else:
             raise BadEvent("commit", f"the header {name.decode('ascii', 'replace')!r} has no place in an event")

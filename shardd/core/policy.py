@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from shardd.core import mending
 from shardd.core.codec import Written, genesis_oid
 from shardd.core.event import Event, Head
 from shardd.core.lease import OneShot, change
@@ -22,6 +23,7 @@ from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import LOG, NOTES, Family, Mover, family_at, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
+from shardd.core.taken_types import NOT_ALLOWED
 from shardd.errors import BadEvent, Rejected
 
 
@@ -138,6 +140,8 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         )
     epoch = _turn(facts, space, principal, label, each.role)
     if space.importing:
+        if space.checked != space.takes:
+            raise Rejected(NOT_ALLOWED, f"what {label} takes has changed meanwhile", "import it again")
         return _whole_log(facts, each, space, space.head, name, label)
     _on_the_head(facts, each, space, space.head, label)
     return _events(facts, each, space, space.head, principal, label, epoch)
@@ -173,7 +177,6 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
     at = f"{label} is at seq {head.seq}, {head.oid[:12]}"
     if each.current != head.oid:
         raise Rejected("non-fast-forward", f"{at}, but its branch is elsewhere", "see `shardd doctor`")
-    rebase = "run `git pull --rebase`, then push again"
     match space.relation:
         case Relation.TOO_LONG:
             raise Rejected(
@@ -186,14 +189,12 @@ def _on_the_head(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, head: H
         case Relation.BEHIND | Relation.FORKS:
             raise HeadMoved(head, space=label, met=Met.PUSHED)
         case Relation.MERGES:
-            raise Rejected(
-                "not-linear",
-                f"a log has no merges; {at}",
-                f"undo the merge with `git reset --hard ORIG_HEAD`, then {rebase}",
-            )
+            raise Rejected("not-linear", f"a log has no merges; {at}", f"run {mending.REBASED}, then push again")
         case Relation.UNRELATED:
             raise Rejected(
-                "not-linear", f"this history does not begin with the genesis of {label}", "commit on a fetched branch"
+                "not-linear",
+                f"this history does not begin with the genesis of {label}",
+                mending.taken_along(each.change.new or "", each.change.parsed.space or "NAME"),
             )
         case Relation.EXTENDS:
             pass
@@ -245,63 +246,64 @@ def _events(
             raise TooLarge(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
         written = candidate.read
         if isinstance(written, BadEvent):
-            mend = written.remedy or "amend the commit: `git commit --amend --allow-empty`"
-            raise Rejected(written.code, f"commit {short}: {written.message}", _there(short, mend, last=last))
+            mend = mending.event(written, candidate.raw, short, principal, last=last)
+            raise Rejected(written.code, f"commit {short}: {written.message}", mend)
         event = written.after(at.seq)
         if written.parents != (at.oid,):
             raise Rejected(
-                "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", "run `git pull --rebase`"
+                "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", f"run {mending.REBASED}"
             )
         if event.seq != at.seq + 1:
-            mend = "leave the trailer out with `git commit --amend --allow-empty` (it follows from the parent)"
             raise Rejected(
                 "seq-gap",
                 f"commit {short} says Seq: {event.seq}, and stands at {at.seq + 1}",
-                _there(short, mend, last=last),
+                f"leave the trailer out (it follows from the parent): {mending.edited(short, last=last)}",
             )
         earlier = ids.get(event.id) or space.known_ids.get(event.id)
         if earlier is not None:
             raise Rejected(
                 "duplicate-event",
                 f"commit {short}: the event {event.id} is already in {label}, at seq {earlier.seq}, {earlier.oid[:12]}",
-                f"it was appended before; drop it: `git rebase --onto {short}~1 {short}`",
+                f"it was appended before; drop it: {mending.dropped(short)}",
             )
-        _check_epochs(event, epoch, short, label, fenced=fenced)
-        _check_actor(written, each, principal, short, last=last)
+        _check_epochs(event, epoch, label, mending.edited(short, last=last), short, fenced=fenced)
+        _check_actor(candidate.raw, written, each, principal, short, last=last)
+        _check_taken(event, space, label, short, last=last)
         at = Head(event.seq, event.oid)
         ids[event.id] = at
         found.append(event)
     return found
 
 
-def _check_epochs(event: Event, epoch: int, short: str, label: str, *, fenced: bool) -> None:
+def _check_epochs(event: Event, epoch: int, label: str, edit: str, short: str, *, fenced: bool) -> None:
     if event.source_epoch is not None:
-        raise Rejected("bad-event", f"commit {short}: Source-Epoch belongs to imported events", "leave the trailer out")
+        raise Rejected(
+            "bad-event",
+            f"commit {short}: Source-Epoch belongs to imported events",
+            f"leave the trailer out: {edit}",
+        )
     if event.epoch is not None and event.epoch != epoch:
-        raise StaleEpoch(Stale.COMMIT, label, epoch, event.epoch, commit=short)
+        raise StaleEpoch(Stale.COMMIT, label, epoch, event.epoch, commit=short, edit=f": {edit}")
     if fenced and event.epoch is None:
         raise StaleEpoch(Stale.UNNAMED, label, epoch, None)
 
 
-def _check_actor(written: Written, each: ChangeFacts, principal: str, short: str, *, last: bool) -> None:
+def _check_actor(raw: bytes, written: Written, each: ChangeFacts, principal: str, short: str, *, last: bool) -> None:
     actor = written.event.actor
     if actor == principal or each.owner:
         return
-    if written.said_actor is None:
-        amend = "git commit --amend --allow-empty --reset-author --no-edit"
-        # Whoever commits under a wrong name has mostly done so more than once.
-        amend = f"`{amend}`" if last else f"`git rebase --exec '{amend}' {short}~1`"
-        mend = f"run `git config user.name {principal}`, then {amend}"
-    else:
-        mend = _there(short, f"run `git commit --amend --allow-empty`, and write `Actor: {principal}`", last=last)
+    mend = mending.renamed(raw, short, principal, said=written.said_actor is not None, last=last)
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
 
 
-def _there(short: str, mend: str, *, last: bool) -> str:
-    """What mends one commit: `--amend` is for the last alone."""
-    if last:
-        return mend
-    return f"run `git rebase -i {short}~1`, mark that commit `edit`, and there {mend}; then `git rebase --continue`"
+def _check_taken(event: Event, space: SpaceFacts, label: str, short: str, *, last: bool) -> None:
+    error = None if space.takes is None else space.takes.refusal(event.type, event.data, label)
+    if error is None:
+        return
+    if space.drafted:
+        raise error.at(f"event {event.id}" if len(space.commits) > 1 else "")
+    mend = f"{mending.edited(short, last=last)}; {error.remedy}"
+    raise BadEvent(error.field, error.detail, mend, code=error.code, where=f"commit {short}")
 
 
 def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: Family) -> None:

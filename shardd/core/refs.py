@@ -92,8 +92,7 @@ class Family:
     refused: why a push does not move it; remedies: what mends a refusal, by its code. {ref}, {repo}, {space} and {me}
     stand for the push's
     view: below the prefix, what whoever sees a repo through one {space} is shown, {me} being the reader
-    fetched: the refspec by which a clone fetches it, once for each space if it names {space}; clones: where clones may
-    have it besides
+    fetched: the refspec by which a clone fetches it from {remote}, once for each space if it names {space}
     grows: it never goes back, and backups read it with the log of its space, under one lock
     harm: why the doctor calls one broken wherever it meets one
     """
@@ -112,7 +111,6 @@ class Family:
     remedies: Mapping[str, str] = field(default_factory=dict)
     view: str | None = None
     fetched: str | None = None
-    clones: tuple[str, ...] = ()
     grows: bool = False
     harm: str | None = None
 
@@ -136,7 +134,6 @@ LOG = Family(
     role=Role.APPEND,
     commits=True,
     view="{space}",
-    clones=("refs/remotes/origin/spaces/",),
     grows=True,
 )
 JOURNAL = Family(
@@ -151,7 +148,6 @@ JOURNAL = Family(
     remedies={"ref-not-allowed": "change leases with `shardd lease acquire {repo}/{space}`"},
     view="{space}",
     fetched="+refs/leases/*:refs/leases/*",
-    clones=("refs/remotes/origin/leases/", "refs/shardd/leases/"),
     grows=True,
 )
 NOTES = Family(
@@ -171,7 +167,8 @@ NOTES = Family(
         "non-fast-forward": "run `git fetch origin {ref}` and `git notes merge FETCH_HEAD`",
     },
     view="{me}",
-    fetched="+refs/notes/*:refs/notes/origin/*",
+    # No principal is called so: what is fetched meets nobody's own.
+    fetched="+refs/notes/*:refs/notes/@{remote}/*",
 )
 INTENTS = Family(
     name="intents",
@@ -276,13 +273,13 @@ def shown(space: str, reader: str) -> list[str]:
     return [each.prefix + each.view.format(space=space, me=reader) for each in FAMILIES if each.view is not None]
 
 
-def refspecs(spaces: Iterable[str], me: str) -> Iterator[str]:
-    """By which a clone fetches what goes with the logs of these spaces."""
+def refspecs(spaces: Iterable[str], me: str, remote: str) -> Iterator[str]:
+    """By which a clone fetches from `remote` what goes with the logs of these spaces."""
     names = list(spaces)
     for each in FAMILIES:
         if each.fetched is not None:
             for space in names if "{space}" in each.fetched else [""]:
-                yield each.fetched.format(space=space, me=me)
+                yield each.fetched.format(space=space, me=me, remote=remote)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from shardd.core.durations import left_text
 from shardd.core.event import Head
+from shardd.core.mending import REBASED
 from shardd.core.tenancy import Ended, Lease
 from shardd.errors import Rejected
 
@@ -172,7 +173,7 @@ class HeadMoved(Rejected):
             return f"expected {believed}, but {now}", "read the events since, and decide again"
         at = self.space if self.head is None else f"{self.space} is at {_at(self.head)}"
         how = ", which what you push does not contain" if self.met is Met.PUSHED else "; it moved while you pushed"
-        return at + how, "run `git pull --rebase`, then push again"
+        return at + how, f"run {REBASED}, then push again"
 
 
 class Stale(StrEnum):
@@ -194,7 +195,7 @@ _STALE = {
     ),
     Stale.COMMIT: (
         "commit {commit} says Lease-Epoch: {named}, and the epoch of {space} is {epoch}",
-        "look before you append again: `shardd lease history {space}`",
+        "look before you append again: `shardd lease history {space}`; if it still holds, leave the trailer out{edit}",
     ),
     Stale.OVER: (
         "epoch {named} of {space} is over and lease=acquire would begin another",
@@ -213,11 +214,20 @@ _STALE = {
 class StaleEpoch(Rejected):
     """Not the current epoch. epoch: the current one, or the last; named: the caller's, None where it names none
 
-    space: as it is called in messages, `repo/space`; words: as another process said it
+    space: as it is called in messages, `repo/space`; commit, edit: which one names it, and the how that is edited
+    words: as another process said it
     """
 
     def __init__(
-        self, how: Stale, space: str, epoch: int, named: int | None, *, commit: str = "", words: Words | None = None
+        self,
+        how: Stale,
+        space: str,
+        epoch: int,
+        named: int | None,
+        *,
+        commit: str = "",
+        edit: str = "",
+        words: Words | None = None,
     ) -> None:
         super().__init__("stale-epoch", "")
         self.how = how
@@ -225,12 +235,19 @@ class StaleEpoch(Rejected):
         self.epoch = epoch
         self.named = named
         self.commit = commit
+        self.edit = edit
         self._said = words
 
     def words(self) -> Words:
         if self._said:
             return self._said
-        values = {"space": self.space, "epoch": self.epoch, "named": self.named, "commit": self.commit}
+        values = {
+            "space": self.space,
+            "epoch": self.epoch,
+            "named": self.named,
+            "commit": self.commit,
+            "edit": self.edit,
+        }
         message, remedy = _STALE[self.how]
         return message.format(**values), remedy.format(**values)
 

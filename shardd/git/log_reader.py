@@ -61,9 +61,9 @@ def _far_head(repository: Repository, space: str, oid: str, stand: Head | None) 
             break
         skip += len(found)
     if at is None:
-        raise Corrupt(
-            f"no commit behind {oid[:12]} is numbered", "run `git fetch --unshallow` if this is a shallow clone"
-        )
+        if repository.shallow:
+            raise repository.broken_off(oid)
+        raise Corrupt(f"no commit behind {oid[:12]} is numbered", "run `shardd verify`")
     return Head(at.seq + int(repository.git.run("rev-list", "--count", "--first-parent", f"{at.oid}..{oid}")), oid)
 
 
@@ -85,7 +85,7 @@ def _no_event(oid: str, space: str, error: BadEvent) -> Corrupt:
 def events(repository: Repository, space: str, oid: str, *, after: int | None = None) -> Iterator[Event]:
     """The events up to the commit `oid`, those with seq up to `after` left out. Corrupt where one does not read."""
     if after is None:
-        return _decoded(repository.history(oid), space, None)
+        return _decoded(repository, repository.history(oid), space, None)
     head = head_at(repository, space, oid)
     missing = head.seq - after
     if missing <= 0:
@@ -96,17 +96,21 @@ def events(repository: Repository, space: str, oid: str, *, after: int | None = 
         source: Iterator[tuple[str, bytes]] = iter(commits)
     else:
         source = repository.git.commits(oid, newest=min(missing, _MOST))
-    return (event for event in _decoded(source, space, head.seq - missing) if event.seq > after)
+    return (event for event in _decoded(repository, source, space, head.seq - missing) if event.seq > after)
 
 
-def _decoded(commits: Iterator[tuple[str, bytes]], space: str, seq: int | None) -> Iterator[Event]:
+def _decoded(
+    repository: Repository, commits: Iterator[tuple[str, bytes]], space: str, seq: int | None
+) -> Iterator[Event]:
     for oid, raw in commits:
         try:
             if first_parent(raw) is None:
                 seq = decode_genesis(raw, space)
                 continue
+            if seq is None and repository.shallow:
+                raise repository.broken_off(oid)
             if seq is None:
-                raise BadEvent("history", "does not begin with a genesis; run `git fetch --unshallow` if it is shallow")
+                raise BadEvent("history", "does not begin with a genesis")
             event = decode_event(raw, oid=oid, parent_seq=seq)
         except BadEvent as error:
             raise _no_event(oid, space, error) from None

@@ -28,13 +28,10 @@ from shardd.files.unwinding import undisturbed
 from shardd.git.ref_locks import MARK
 
 OLDEST = (2, 36)
-_PATIENT = {
-    "GIT_CONFIG_COUNT": "2",
-    "GIT_CONFIG_KEY_0": "core.filesRefLockTimeout",
-    "GIT_CONFIG_VALUE_0": "5000",
-    "GIT_CONFIG_KEY_1": "core.packedRefsTimeout",
-    "GIT_CONFIG_VALUE_1": "5000",
-}
+_OURS = {"core.commitGraph": "false"}
+"""A commit graph holds no time after 2514, and git, trusting it, then calls ancestors none."""
+
+_PATIENT = {"core.filesRefLockTimeout": "5000", "core.packedRefsTimeout": "5000"}
 """Milliseconds to wait for a ref that another git has locked; by itself git waits 100."""
 
 _ENDING = 1.0  # seconds for a git that ends
@@ -55,6 +52,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     known.update(extra or {})
     return known
+
+
+def _configured(settings: Mapping[str, str]) -> dict[str, str]:
+    """Variables that set them above any file."""
+    found = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for at, (name, value) in enumerate(settings.items()):
+        found |= {f"GIT_CONFIG_KEY_{at}": name, f"GIT_CONFIG_VALUE_{at}": value}
+    return found
 
 
 @cache
@@ -96,7 +101,7 @@ class Git:
 
     def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
         self.path = path
-        self._environment = environment({"GIT_DIR": str(path), **(quarantine or {})})
+        self._environment = environment({"GIT_DIR": str(path), **_configured(_OURS), **(quarantine or {})})
 
     def run(self, *arguments: str, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> bytes:
         """Standard output of `git ARGUMENTS`; Unavailable, with what git said, if it fails."""
@@ -105,6 +110,16 @@ class Git:
             said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
             raise Unavailable(f"git {_command(arguments)} failed on {self.path}: {said}", "run `shardd doctor`")
         return done.stdout
+
+    def seen(self, *arguments: str) -> bytes | None:
+        """Like `run`; None where git sees no repository at all."""
+        done = self._run(arguments, b"", ())
+        if done.returncode == 0:
+            return done.stdout
+        said = done.stderr.decode(errors="replace").strip()
+        if "not a git repository" in said:
+            return None
+        raise Unavailable(f"git cannot use the repository at {self.path}: {said}")
 
     def ask(self, *arguments: str) -> bool:
         """Whether git exits 0 and not 1; any other status is an error, never an answer."""
@@ -172,7 +187,7 @@ class Git:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self._environment | _PATIENT,
+            env=self._environment | _configured(_OURS | _PATIENT),
             pass_fds=tuple(pass_fds),
             umask=MARK,
         ) as child:

@@ -76,11 +76,23 @@ class Repository:
         """The bytes of a commit; Corrupt if there is none of that name."""
         found = self._objects.raw(oid)
         if found is None:
-            raise Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`")
+            raise self.broken_off(oid)
         kind, raw = found
         if kind != Kind.COMMIT:
             raise Corrupt(f"the object {oid} in {self.path} is not a commit", "run `git fsck`")
         return raw
+
+    @property
+    def shallow(self) -> bool:
+        """Whether some histories were not fetched whole."""
+        return (self.path / "shallow").exists()
+
+    def broken_off(self, oid: str) -> Corrupt:
+        """What it means that a log does not go on at the commit `oid`, or before it."""
+        if self.shallow:
+            said = f"{self.path} is a shallow clone: the history up to {oid[:12]} was not fetched"
+            return Corrupt(said, "run `git fetch --unshallow`")
+        return Corrupt(f"the object {oid} is missing from {self.path}", "run `git fsck`")
 
     def header(self, oid: str) -> tuple[str, int] | None:
         """Kind and size of an object, unread: a few bytes of a pack may spell gigabytes. None if it is missing."""
@@ -325,6 +337,7 @@ def hardened(limits: Limits, *, hooks: str) -> dict[str, str]:
         "core.fsync": "objects,derived-metadata,reference",
         "core.fsyncMethod": "fsync",
         "core.useReplaceRefs": "false",
+        "core.commitGraph": "false",
         "core.logAllRefUpdates": "false",
         "gc.auto": "0",
         "maintenance.auto": "false",

@@ -5,21 +5,23 @@ What the repo is decides what the handle may do:
 - a bare repo in a server's directory: that server's authority and access rules, as if the handle had pushed;
 - a bare repo elsewhere is *embedded*: its own authority, in `<repo>/shardd/`, where file access is the right. The first
   append makes the repo, if need be, the authority, our hooks, and the space;
-- a clone: read only, from the remote-tracking branches; events come by `git fetch` and go by `git push`.
+- a bare copy of somebody's repo (`git clone --mirror`): read only, since the next fetch makes it as the original is;
+- a clone, or a work tree of one: read only, from the remote-tracking branches; events come by `git fetch` and go by
+  `git push`.
 """
 
 from __future__ import annotations
 
 import getpass
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardd.authority.appending import append_drafts
 from shardd.authority.authorities import Authorities, EmbeddedAuthority, embedded_authority
 from shardd.authority.embedded_ledger import EmbeddedLedger
-from shardd.authority.embedded_repo import check_fit, is_bare, is_embedded, prepare
+from shardd.authority.embedded_repo import check_original, is_embedded, prepare
 from shardd.authority.facts import LOCAL, Pusher
 from shardd.authority.whole_log import import_events, measure
 from shardd.core.append import Expected
@@ -28,31 +30,34 @@ from shardd.core.import_chain import Imported, chain
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_principal, check_space, is_id
-from shardd.core.refs import LOG
 from shardd.core.roles import FileAccess
 from shardd.errors import Misuse, Rejected
 from shardd.files.server_dir import ServerDir
 from shardd.git import log_reader
+from shardd.git.place import fetched_spaces, place_of
 from shardd.git.program import Git
 from shardd.git.repository import Repository
 from shardd.logs.decision_log import Clock, DraftingLog, Ids, ReadableLog, new_id, utc_now
 
-(REMOTE,) = LOG.clones
-
 
 class FetchedLog:
-    """A ReadableLog of what a clone has fetched."""
+    """A ReadableLog of what a clone has fetched. places: the prefixes under which it has spaces"""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, places: Sequence[str]) -> None:
         self._repository = repository
+        self._places = places
 
     def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        oid = self._repository.read_ref(REMOTE + space)
+        oid = self._tip(space)
         return iter(()) if oid is None else log_reader.events(self._repository, space, oid, after=after)
 
     def head(self, space: str) -> Head | None:
-        oid = self._repository.read_ref(REMOTE + space)
+        oid = self._tip(space)
         return None if oid is None else log_reader.head_at(self._repository, space, oid)
+
+    def _tip(self, space: str) -> str | None:
+        there = (self._repository.read_ref(place + space) for place in self._places)
+        return next((oid for oid in there if oid is not None), None)
 
 
 class GitLog(DraftingLog):
@@ -63,27 +68,40 @@ class GitLog(DraftingLog):
 
     principal: append as this principal, who must hold the lease like anybody else. None: append as `local`, for which
     writing the files is right enough while nobody holds the lease.
+    remote: which one of a clone, if it has several
     """
 
     def __init__(
-        self, repo: str | Path, *, principal: str | None = None, clock: Clock = utc_now, ids: Ids = new_id
+        self,
+        repo: str | Path,
+        *,
+        principal: str | None = None,
+        remote: str | None = None,
+        clock: Clock = utc_now,
+        ids: Ids = new_id,
     ) -> None:
         self._path = Path(repo).resolve()
         self._principal = None if principal is None else check_principal(principal)
         super().__init__(clock, ids)
         self._server: Authorities | None = None
         self._clone: Path | None = None
-        if self._path.exists() and not is_bare(self._path):
-            git_dir = self._path / ".git"
-            if not git_dir.is_dir():
+        self._places: Sequence[str] = ()
+        if self._path.exists():
+            there = place_of(self._path)
+            if there is None:
                 raise Misuse(f"{repo} is not a git repository", "name a bare repo, a clone, or a path that is free")
-            self._clone = git_dir
+            if not there.bare:
+                self._clone = there.folder
+                self._places = fetched_spaces(Git(there.folder), remote)
+
+    def __repr__(self) -> str:
+        return f"GitLog({str(self._path)!r}" + (f", principal={self._principal!r})" if self._principal else ")")
 
     def _me(self) -> str:
         return self._principal or _os_user()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        drafts = list(events)
+        drafts = self._whole(events)
         check_space(space)
         server = self._writable()
         self._prepare(server)
@@ -93,11 +111,12 @@ class GitLog(DraftingLog):
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
     ) -> Imported:
+        """See `import_log`, which takes the events of any log."""
         check_space(space)
         server = self._writable()
         if dry_run and server is None and not is_embedded(self._path):
             if self._path.exists():
-                check_fit(Git(self._path))
+                check_original(self._path)
             return measure(chain(space, events, keep_gaps=keep_gaps))  # a dry run makes no repo
         self._prepare(server)
         with self._authority(server) as authority:
@@ -128,7 +147,7 @@ class GitLog(DraftingLog):
         if not (self._clone or self._path).exists():
             return None
         repository = open_.enter_context(Repository(self._clone or self._path))
-        return FetchedLog(repository) if self._clone else EmbeddedLedger(repository)
+        return FetchedLog(repository, self._places) if self._clone else EmbeddedLedger(repository)
 
     def _pusher(self) -> Pusher:
         return Pusher(self._principal or LOCAL, unleased=self._principal is None)

@@ -27,6 +27,7 @@ from shardd.core.event import Event, Head
 from shardd.core.fold import Reducer
 from shardd.core.names import check_space
 from shardd.files.durable import write_atomic
+from shardd.git.place import place_of
 from shardd.logs.decision_log import ReadableLog
 
 S = TypeVar("S")
@@ -75,9 +76,9 @@ class SnapshotStore:
         A clone's lies in the clone. Reading writes nothing into a bare repo, which is others' as well: its snapshots
         are in the cache of whoever reads ($XDG_CACHE_HOME, or ~/.cache; XDG Base Directory Specification).
         """
-        git_dir = repo / ".git"
-        if git_dir.is_dir():
-            return cls(git_dir / "shardd-cache" / "snapshots")
+        there = place_of(repo) if repo.exists() else None
+        if there is not None and not there.bare:
+            return cls(there.folder / "shardd-cache" / "snapshots")
         cache = os.environ.get("XDG_CACHE_HOME", "")
         try:
             home = Path(cache) if cache.startswith("/") else Path("~/.cache").expanduser()

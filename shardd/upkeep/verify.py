@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from shardd.core.objects import algorithm_of, commit_oid, first_parent
 from shardd.core.refs import JOURNAL, LOG
 from shardd.errors import Corrupt, Damaged, SharddError, Unavailable
 from shardd.files.duplicate_ids import SeenIds, Twice
+from shardd.git.place import Remotes
 from shardd.git.program import Git
 from shardd.git.repository import Repository
 
@@ -65,14 +66,20 @@ class Report:
         """Nothing is wrong but that, in a copy, log or journal has gone on."""
         return self.broken is not None and self.broken.rule == "behind"
 
+    @property
+    def shallow(self) -> bool:
+        """Nothing is wrong but that the copy does not reach back to the first commit."""
+        return self.broken is not None and self.broken.rule == "shallow"
+
 
 def spaces_in(git: Git, *, bare: bool) -> list[Refs]:
-    """The spaces that a repository has: the branches of a bare one, what a clone has fetched of `origin`."""
+    """The spaces that a repository has: the branches of a bare one, what a clone has fetched."""
     listed = git.run("for-each-ref", "--format=%(refname)").decode("utf-8", "surrogateescape").split("\n")
     names = set(listed)
-    prefixes = [LOG.prefix] if bare else [*LOG.clones, LOG.prefix]
+    source = None if bare else Remotes.of(git).main()
+    prefixes = [*(source.places(LOG.prefix) if source else ()), LOG.prefix]
     prefix = next((each for each in prefixes if any(name.startswith(each) for name in listed)), LOG.prefix)
-    places = (JOURNAL.prefix, *JOURNAL.clones)
+    places = (JOURNAL.prefix, *(source.places(JOURNAL.prefix) if source else ()))
     found = []
     for name in listed:
         space = name.removeprefix(prefix)
@@ -90,6 +97,8 @@ def verify(repository: Repository, refs: Refs, keys: Keys | None = None) -> Repo
     with SeenIds() as seen, _Signatures(repository.path, keys or Keys(), report) as signatures:
         try:
             tip, newest = _tips(repository, refs)
+            if repository.shallow:
+                _check_depth(repository, *(each for each in (tip, newest) if each is not None))
             if newest is not None:
                 journal = Journal(_commits(repository, newest))
             verifier = Verifier(refs.space, journal, copy=not repository.state.is_dir())
@@ -100,6 +109,15 @@ def verify(repository: Repository, refs: Refs, keys: Keys | None = None) -> Repo
         report.head, report.events, report.gaps = verifier.head, verifier.events, verifier.gaps
     report.epochs = None if journal is None else journal.epochs
     return report
+
+
+def _check_depth(repository: Repository, *tips: str) -> None:
+    """Damaged `shallow` where a history was not fetched whole: nothing that is missing then says anything more."""
+    for tip in tips:
+        with contextlib.closing(_commits(repository, tip)) as commits:
+            oid, raw = next(commits)
+        if first_parent(raw) is not None:
+            raise Damaged("shallow", None, oid, "the history before it is not here", "run `git fetch --unshallow`")
 
 
 def _run(verifier: Verifier, commits: Iterator[tuple[str, bytes]], seen: SeenIds, signatures: _Signatures) -> None:
@@ -128,7 +146,7 @@ def _repeated(twice: Twice | None) -> Damaged | None:
     return Damaged("duplicate-event", twice.seq, twice.where, f"the event {twice.id} is also at seq {twice.earlier}")
 
 
-def _commits(repository: Repository, tip: str) -> Iterator[tuple[str, bytes]]:
+def _commits(repository: Repository, tip: str) -> Generator[tuple[str, bytes], None, None]:
     """Oldest first; Damaged `missing` where git cannot go on."""
     last: str | None = None
     try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,11 @@ from shardd.authority.authorities import Authorities, embedded_authority
 from shardd.core.event import Head
 from shardd.core.lease import Acquire
 from shardd.core.roles import FileAccess, Grant
-from shardd.errors import Corrupt, Misuse, Rejected
+from shardd.errors import Corrupt, Misuse, Rejected, Unavailable
 from shardd.files.server_dir import ServerDir
 from shardd.git.repository import Repository
 from shardd.logs.git_log import GitLog
+from shardd.wiki.space import InformationSpace
 from tests.authorities import loosen
 
 
@@ -96,6 +100,162 @@ def test_a_clone_reads_what_was_fetched_and_writes_nothing(embedded: Path, clone
     assert "git push" in caught.value.remedy
 
 
+def mirror(source: Path, path: Path) -> None:
+    git(path.parent, "clone", "--quiet", "--mirror", str(source), str(path))
+
+
+def bare_clone(source: Path, path: Path) -> None:
+    git(path.parent, "clone", "--quiet", "--bare", str(source), str(path))
+
+
+def mirror_by_hand(source: Path, path: Path) -> None:
+    git(path.parent, "init", "--quiet", "--bare", str(path))
+    git(path, "remote", "add", "--mirror=fetch", "upstream", str(source))
+
+
+def heads_fetched_to_heads(source: Path, path: Path) -> None:
+    GitLog(path).append("own", "note", actor="alice")
+    git(path, "config", "remote.up/stream.url", str(source))
+    git(path, "config", "remote.up/stream.fetch", "refs/heads/spaces/whynot:refs/heads/spaces/whynot")
+
+
+@pytest.mark.parametrize("made", [mirror, bare_clone, mirror_by_hand, heads_fetched_to_heads])
+def test_a_copy_takes_no_events_which_the_next_fetch_would_drop(
+    embedded: Path, tmp_path: Path, made: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "copy.git"
+    made(embedded, path)
+    if made is not bare_clone:
+        git(path, "fetch", "--quiet", "--all")
+    log = GitLog(path)
+    assert log.head("whynot") == GitLog(embedded).head("whynot")
+    before = git(path, "for-each-ref")
+    for append in (
+        lambda: log.append("whynot", "note", actor="alice"),
+        lambda: log.append("new", "note", actor="alice"),
+        lambda: log.import_events("new", [], dry_run=True),
+    ):
+        with pytest.raises(Rejected, match="is a copy") as caught:
+            append()
+        assert caught.value.code == "not-permitted"
+    assert git(path, "for-each-ref") == before
+    for command in re.findall("`git ([^`]*)`", caught.value.remedy):
+        subprocess.run(["git", *command.split()], check=True)
+    assert log.append("whynot", "note", actor="alice").seq == 2
+
+
+@pytest.mark.parametrize("remote", [["--mirror=push"], []])
+def test_a_repo_that_pushes_to_a_backup_is_no_copy(embedded: Path, tmp_path: Path, remote: list[str]) -> None:
+    git(embedded, "remote", "add", *remote, "backup", str(tmp_path / "backup.git"))
+    assert GitLog(embedded).append("whynot", "note", actor="alice").seq == 2
+
+
+def worktree(clone: Path, path: Path) -> None:
+    git(clone, "worktree", "add", "--quiet", "--detach", str(path))
+
+
+def worktree_of_a_bare_clone(clone: Path, path: Path) -> None:
+    bare = path.parent / "hub.git"
+    git(path.parent, "clone", "--quiet", "--bare", git(clone, "remote", "get-url", "origin"), str(bare))
+    git(bare, "config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    git(bare, "fetch", "--quiet")
+    git(bare, "worktree", "add", "--quiet", "--detach", str(path))
+
+
+def separate_git_dir(clone: Path, path: Path) -> None:
+    source = git(clone, "remote", "get-url", "origin")
+    git(path.parent, "clone", "--quiet", f"--separate-git-dir={path.parent / 'else where'}", source, str(path))
+
+
+def submodule(clone: Path, path: Path) -> None:
+    outer = path.parent / "outer"
+    git(path.parent, "init", "--quiet", str(outer))
+    source = git(clone, "remote", "get-url", "origin")
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", source, "log")
+    path.symlink_to(outer / "log")
+
+
+def git_folder(clone: Path, path: Path) -> None:
+    path.symlink_to(clone / ".git")
+
+
+def another_remote(clone: Path, path: Path) -> None:
+    git(path.parent, "clone", "--quiet", "-o", "up/stream", git(clone, "remote", "get-url", "origin"), str(path))
+
+
+def single_branch(clone: Path, path: Path) -> None:
+    source = git(clone, "remote", "get-url", "origin")
+    git(path.parent, "clone", "--quiet", "--single-branch", "-b", "spaces/whynot", source, str(path))
+
+
+def folder_of_its_own(clone: Path, path: Path) -> None:
+    another_remote(clone, path)
+    git(path, "config", "remote.up/stream.fetch", "+refs/heads/*:refs/far/*")
+    git(path, "fetch", "--quiet")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        worktree,
+        worktree_of_a_bare_clone,
+        separate_git_dir,
+        submodule,
+        git_folder,
+        another_remote,
+        single_branch,
+        folder_of_its_own,
+    ],
+)
+def test_a_clone_is_read_wherever_git_keeps_it(
+    embedded: Path, clone: Path, tmp_path: Path, made: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "there"
+    made(clone, path)
+    log = GitLog(path)
+    assert [event.data for event in log.events("whynot")] == [{"n": 1}]
+    with pytest.raises(Rejected, match="is a clone"):
+        log.append("whynot", "note", actor="alice")
+    space = InformationSpace.git_backed("whynot", path)
+    assert space.state.counts["note"].events == 1
+
+
+def test_of_several_remotes_one_is_named(embedded: Path, clone: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.git"
+    GitLog(other).append("whynot", "note", {"n": 9}, actor="alice")
+    git(clone, "remote", "rename", "origin", "a")
+    git(clone, "remote", "add", "-f", "b", str(other))
+    with pytest.raises(Misuse, match="which remote of a, b"):
+        GitLog(clone)
+    with pytest.raises(Misuse, match="no remote 'c'"):
+        GitLog(clone, remote="c")
+    read = {name: next(GitLog(clone, remote=name).events("whynot")).data for name in ("a", "b")}
+    assert read == {"a": {"n": 1}, "b": {"n": 9}}
+    git(clone, "config", "checkout.defaultRemote", "b")
+    assert next(GitLog(clone).events("whynot")).data == {"n": 9}
+
+
+def test_a_repository_that_git_cannot_use_is_said_to_be_one(clone: Path) -> None:
+    git(clone, "config", "core.repositoryFormatVersion", "1")
+    git(clone, "config", "extensions.fromTheFuture", "yes")
+    with pytest.raises(Unavailable, match="git cannot use the repository at"):
+        GitLog(clone)
+
+
+@pytest.mark.parametrize("made", ["gc", "commit-graph write --reachable"])
+def test_times_that_a_commit_graph_cannot_hold(embedded: Path, tmp_path: Path, made: str) -> None:
+    log = GitLog(embedded)
+    years = (2600, 1980, 1980, 2920, 1980)
+    oids = [log.append("whynot", "note", actor="alice", time=datetime(year, 1, 1, tzinfo=UTC)).oid for year in years]
+    for path in (embedded, tmp_path / "bare.git"):
+        if path != embedded:
+            git(tmp_path, "clone", "--quiet", "--mirror", str(embedded), str(path))
+        git(path, *made.split(" "))
+        with Repository(path) as repository:
+            assert all(repository.git.is_ancestor(oid, oids[-1]) for oid in oids)
+    subprocess.run(["git", "-C", str(embedded), "fsck", "--no-dangling"], check=True)
+
+
 def test_events_pushed_from_elsewhere_are_seen(embedded: Path, clone: Path) -> None:
     log = GitLog(embedded)
     assert log.head("whynot") is not None
@@ -130,6 +290,26 @@ def test_a_shallow_clone_is_refused_with_the_remedy(embedded: Path, tmp_path: Pa
     with pytest.raises(Corrupt, match="--unshallow"):
         list(GitLog(shallow).events("whynot"))
     assert GitLog(shallow).head("whynot") == GitLog(embedded).head("whynot")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_shallow_clone_is_named_wherever_it_is_read(tmp_path: Path, depth: int) -> None:
+    """Of commits without numbers too, which are counted from further back."""
+    embedded = tmp_path / "embedded.git"
+    GitLog(embedded).append("whynot", "note", actor="alice")
+    work, shallow = tmp_path / "work", tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", str(embedded), str(work))
+    for _ in range(2):
+        commit(work, "note")
+    git(tmp_path, "clone", "--quiet", f"--depth={depth}", f"file://{work}", str(shallow))
+    log = GitLog(shallow)
+    for read in (log.head, lambda space: list(log.events(space)), lambda space: list(log.events(space, after=0))):
+        with pytest.raises(Corrupt) as caught:
+            read("whynot")
+        assert "shallow clone" in caught.value.message
+        assert caught.value.remedy == "run `git fetch --unshallow`"
+    git(shallow, "fetch", "--quiet", "--unshallow")
+    assert log.head("whynot") == Head(3, git(work, "rev-parse", "HEAD"))
 
 
 def test_damage_is_corrupt_and_never_another_error(embedded: Path) -> None:

@@ -516,7 +516,7 @@ def test_what_windows_takes_for_a_device_is_not_made(shardd: Said, people: Path,
     for command in (
         f"repo create {name}",
         f"space create garden/{name}",
-        f"append garden/{name} note --create --take-lease --as alice",
+        f"append garden/{name} note --force --create --take-lease --as alice",
         f"role grant {name} read garden",
         f"key add {name} {people.parent / 'key.pub'}",
     ):
@@ -538,7 +538,7 @@ def test_what_has_such_a_name_goes_on(shardd: Said, people: Path, monkeypatch: p
             assert shardd("--dir", people, *command.split())[0] == 0
     for command in (
         "role grant aux propose aux",
-        "append aux/con note --take-lease --as aux",
+        "append aux/con note --force --take-lease --as aux",
         "log aux/con",
         "verify aux/con",
         "principal show aux",
@@ -564,7 +564,7 @@ def test_nor_is_it_made_by_the_library(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("name", ["a#b", "a?b=c", "a%20b", "a b", "ä&b", "a;b"])
 def test_a_path_is_never_a_url(shardd: Said, root: Path, name: str) -> None:
     place = root.rename(root.parent / name)
-    for command in ("role grant alice append garden", "append garden/whynot note --take-lease --as alice"):
+    for command in ("role grant alice append garden", "append garden/whynot note --force --take-lease --as alice"):
         assert shardd("--dir", place, *command.split())[0] == 0
     index = place / "repos/garden.git/shardd/index/whynot.db"
     assert index.is_file()
@@ -628,7 +628,7 @@ def test_a_blank_line_is_no_event(
     lines = [b'{"type":"note","data":null,"subject":null,"id":null,"time":null}\n', b'{"type":"other"}\n']
     stdin = io.TextIOWrapper(io.BytesIO(blank + blank.join(lines) + blank))
     monkeypatch.setattr(sys, "stdin", stdin)
-    words = "append garden/whynot --lines --take-lease --as alice --json".split()
+    words = ["append", "garden/whynot", "--lines", "--take-lease", "--as", "alice", "--json"]
     status, said = shardd("--dir", people, *words, *options)
     assert status == 0
     assert [json.loads(line)["seq"] for line in said.splitlines()] == [1, 2]

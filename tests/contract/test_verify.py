@@ -12,6 +12,7 @@ import pytest
 
 from shardd import GitLog, MemoryLog, migrate_space
 from shardd.authority.authorities import embedded_authority
+from shardd.commands.verify_logs import reports, shown
 from shardd.core.codec import encode_event, genesis
 from shardd.core.event import Draft, Event, parse_time
 from shardd.core.import_chain import of_events
@@ -20,6 +21,7 @@ from shardd.core.lease import Acquire, Grant, Release, Revoke
 from shardd.core.objects import commit_oid
 from shardd.core.refs import lease_ref, space_ref
 from shardd.core.roles import FileAccess
+from shardd.errors import Unavailable
 from shardd.git.repository import Repository
 from shardd.upkeep.verify import Keys, Report, spaces_in, verify
 from tests.authorities import loosen
@@ -196,12 +198,20 @@ def test_a_log_that_begins_with_an_event_is_refused(scene: Scene) -> None:
     broken(scene, "genesis", oids[0], "genesis", seq=None)
 
 
-def test_a_shallow_clone_says_what_it_lacks(scene: Scene, tmp_path: Path) -> None:
-    scene.git("clone", "--quiet", "--bare", "--depth=3", f"file://{scene.path}", str(tmp_path / "shallow.git"))
+@pytest.mark.parametrize("how", [["--bare", "--depth=3"], ["--mirror", "--depth=1"], ["--mirror", "--depth=2"]])
+def test_a_shallow_clone_says_what_it_lacks(scene: Scene, tmp_path: Path, how: list[str]) -> None:
+    """Of the journal as well, which a mirror has."""
+    scene.git("clone", "--quiet", *how, f"file://{scene.path}", str(tmp_path / "shallow.git"))
     found = Scene(tmp_path / "shallow.git").report().broken
     assert found is not None
     assert found.rule == "shallow"
     assert "git fetch --unshallow" in found.remedy
+    with Repository(tmp_path / "shallow.git") as repository:
+        answer = shown(reports(repository, bare=True, space=None, keys=Keys()))
+        lines = answer.lines(colours=False)
+        assert next(lines).startswith("whynot: SHALLOW: shallow: commit ")
+        with pytest.raises(Unavailable, match="does not reach back"):
+            next(lines)
 
 
 def loose(scene: Scene, oid: str) -> Path:

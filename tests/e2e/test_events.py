@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-
 import pytest
 
 from tests.e2e.harness import Actor, Garden
@@ -100,7 +97,7 @@ def test_a_file_in_the_tree(garden: Garden, alice: Actor) -> None:
 def test_another_encoding(garden: Garden, alice: Actor) -> None:
     words = ["-c", "i18n.commitEncoding=ISO-8859-1", "commit", "--quiet", "--allow-empty", "-F", "-"]
     alice.git(*words, input="page.bound: Caf\xe9\n".encode("latin-1"))
-    garden.refuses("bad-event", alice, says=["encoding: the commit is in ISO-8859-1", "unset i18n.commitEncoding"])
+    garden.refuses("bad-event", alice, says=["the commit is in ISO-8859-1", "git config i18n.commitEncoding UTF-8"])
     # Undeclared, it is simply not UTF-8.
     alice.raw_event("page.bound: Caf\udce9\n", parents=["HEAD~1"])
     garden.refuses("bad-event", alice, says=["message: is not UTF-8 (byte 15)"])
@@ -109,7 +106,7 @@ def test_another_encoding(garden: Garden, alice: Actor) -> None:
 def test_line_ends_of_another_system(garden: Garden, alice: Actor) -> None:
     words = ["commit", "--quiet", "--allow-empty", "--cleanup=verbatim", "-F", "-"]
     alice.git(*words, input=b'page.bound: Home\r\n\r\n{"page":"Home"}\r\n')
-    garden.refuses("bad-event", alice, says=["carriage return", "LF line ends"])
+    garden.refuses("bad-event", alice, says=["carriage return", "write it anew"])
 
 
 @pytest.mark.parametrize("what", ["tag", "tree", "blob"])
@@ -134,7 +131,7 @@ def test_rewinding_and_rewriting(garden: Garden, alice: Actor) -> None:
     alice.event("two")
     alice.push()
     head = garden.head()
-    says = [f"{garden} is at seq 2, {head[:12]}", "git pull --rebase"]
+    says = [f"{garden} is at seq 2, {head[:12]}", "pull --rebase`"]
     for back in ("HEAD~1", "HEAD~2"):
         garden.refuses("non-fast-forward", alice, "--force", "origin", f"{back}:spaces/whynot", says=says)
     alice.git("commit", "--quiet", "--amend", "--allow-empty", "-m", "rewritten")
@@ -167,7 +164,7 @@ def test_a_merge_with_the_head_as_second_parent(garden: Garden, alice: Actor) ->
     side_branch(alice)
     alice.git("merge", "--quiet", "-m", "merged", "spaces/whynot")
     assert alice.git("rev-parse", "HEAD^2") == garden.head()
-    says = ["a log has no merges", "git reset --hard ORIG_HEAD", "git pull --rebase"]
+    says = ["a log has no merges", "pull --rebase`"]
     garden.refuses("not-linear", alice, "origin", "side:spaces/whynot", says=says)
     alice.event("after")
     garden.refuses("not-linear", alice, "origin", "side:spaces/whynot", says=says)
@@ -221,7 +218,7 @@ def test_an_event_that_the_space_has(garden: Garden, alice: Actor) -> None:
     alice.push()
     alice.event("three")
     alice.event("two", {"a": 1}, "Event-Id: e-1")
-    says = [f"the event e-1 is already in {garden}, at seq 2, {first[:12]}", "git rebase"]
+    says = [f"the event e-1 is already in {garden}, at seq 2, {first[:12]}", "rebase --onto"]
     garden.refuses("duplicate-event", alice, says=says)
     alice.git("reset", "--quiet", "--hard", "HEAD~1")
     alice.event("four", None, "Event-Id: e-2")
@@ -257,9 +254,9 @@ def test_the_index_of_ids_is_built_anew_when_it_is_lost(garden: Garden, alice: A
 
 def test_in_somebody_elses_name(garden: Garden, alice: Actor, carol: Actor) -> None:
     alice.event("two", {"a": 1}, "Actor: bob")
-    garden.refuses("forged-actor", alice, says=["is by 'bob', and you are alice", "write `Actor: alice`"])
+    garden.refuses("forged-actor", alice, says=["is by 'bob', and you are alice", '--trailer "Actor: alice"'])
     alice.git("commit", "--quiet", "--amend", "--allow-empty", "--author=bob <bob@example.org>", "-m", "two")
-    says = ["is by 'bob', and you are alice", "git config user.name alice", "--reset-author"]
+    says = ["is by 'bob', and you are alice", "git config user.name alice", "--author="]
     garden.refuses("forged-actor", alice, says=says)
     alice.git("commit", "--quiet", "--amend", "--allow-empty", "--author=Alice <a@b>", "-m", "two")
     garden.refuses("forged-actor", alice, says=["is by 'Alice'"])
@@ -273,33 +270,3 @@ def test_in_somebody_elses_name(garden: Garden, alice: Actor, carol: Actor) -> N
     carol.ssh(f"role revoke alice import {garden.repo}")
     alice.event("four", None, "Actor: bob")
     garden.refuses("forged-actor", alice)
-
-
-@pytest.mark.parametrize(
-    ("code", "bad"),
-    [("bad-event", ["Not a type"]), ("seq-gap", ["two", "Seq: 9"]), ("forged-actor", ["two", "Actor: bob"])],
-)
-def test_a_bad_commit_below_others_is_mended_where_it_stands(
-    garden: Garden, alice: Actor, code: str, bad: list[str]
-) -> None:
-    """Exactly as the refusal says: a plain `--amend` would change the last commit."""
-    alice.event(bad[0], None, *bad[1:])
-    alice.event("three")
-    refused = garden.refuses(code, alice)
-    begin, amend, end = (shlex.split(found)[1:] for found in re.findall("`(git [^`]*)`", refused.stderr))
-    alice.git(*begin, env={"GIT_SEQUENCE_EDITOR": "sed -i 1s/pick/edit/"})
-    alice.git(*amend, "-m", "two")
-    alice.git(*end)
-    alice.push()
-    assert alice.log() == ["one", "two", "three"]
-
-
-def test_commits_under_a_wrong_name_are_mended_all_at_once(garden: Garden, alice: Actor) -> None:
-    alice.git("config", "user.name", "Alice")
-    alice.event("two")
-    alice.event("three")
-    refused = garden.refuses("forged-actor", alice)
-    for found in re.findall("`(git [^`]*)`", refused.stderr):
-        alice.git(*shlex.split(found)[1:])
-    alice.push()
-    assert alice.log() == ["one", "two", "three"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_amending_what_was_pushed(garden: Garden, alice: Actor) -> None:
     lost = alice.tries_to_push()
     assert not lost.ok
     assert "non-fast-forward" in lost.stderr
-    garden.refuses("non-fast-forward", alice, "--force", says=["git pull --rebase"])
+    garden.refuses("non-fast-forward", alice, "--force", says=["git -c rebase.backend=merge pull --rebase"])
     # The remedy mends it: the rewritten commit becomes a second event.
     alice.pull()
     alice.push()
@@ -117,7 +118,7 @@ def test_a_merge_made_by_git_pull(garden: Garden, alice: Actor, bob: Actor) -> N
     bob.git("pull", "--quiet", "--no-rebase", "--no-edit")
     refused = garden.refuses("not-linear", bob, says=["a log has no merges"])
     # The remedy, as it is printed.
-    assert "`git reset --hard ORIG_HEAD`, then run `git pull --rebase`" in refused.stderr
+    assert "`git -c rebase.backend=merge pull --rebase`" in refused.stderr
     bob.git("reset", "--quiet", "--hard", "ORIG_HEAD")
     assert bob.head() == mine
     bob.pull()
@@ -141,7 +142,7 @@ def test_picking_ones_own_pushed_event(garden: Garden, alice: Actor) -> None:
     alice.event("unnamed", {"a": 1})
     alice.push()
     alice.git("cherry-pick", "--allow-empty", "HEAD~1")
-    garden.refuses("duplicate-event", alice, says=["the event n-1 is already in", "at seq 1", "git rebase"])
+    garden.refuses("duplicate-event", alice, says=["the event n-1 is already in", "at seq 1", "rebase --onto"])
     # The remedy drops it: a rebase leaves the second of two equal events out only if told which.
     alice.git("rebase", "--quiet", "--onto", "HEAD~1", "HEAD")
     alice.git("cherry-pick", "--allow-empty", "HEAD")
@@ -183,7 +184,7 @@ def test_the_wrong_name_is_told_how_to_mend_it(garden: Garden, alice: Actor) -> 
     name, amend = said.split("`")[1], said.split("`")[3]
     for words in (name, amend):
         assert words.startswith("git ")
-        alice.git(*words.split()[1:])
+        alice.git(*shlex.split(words)[1:])
     alice.push()
     [event] = events(garden, alice)
     assert (event["actor"], event["data"]) == ("alice", {"a": 1})

@@ -122,7 +122,7 @@ def test_a_view_shows_what_belongs_to_its_space_and_its_reader(space: str, me: s
 
 @given(IDS, IDS, IDS)
 def test_a_clone_fetches_once_what_is_for_all_spaces(one: str, other: str, me: str) -> None:
-    found = list(refspecs([one, other], me))
+    found = list(refspecs([one, other], me, "origin"))
     assert found.count("+refs/leases/*:refs/leases/*") == 1
     assert f"+refs/intents/{one}/{me}/*:refs/intents/{one}/{me}/*" in found
     assert all(re.fullmatch(r"\+refs/[^:{}]+\*:refs/[^:{}]+\*", each) for each in found)

@@ -13,7 +13,7 @@ KNOWN = ["alice", "bob", "carol", "garden", "page.bound", "page.unbound"]
     ("word", "near"),
     [
         ("alcie", "alice"), ("Alice", "alice"), ("gardn", "garden"), ("carole", "carol"), ("bbo", "bob"),
-        ("pgae.bound", "page.bound"), ("zoe", None), ("", None), ("alice", None),
+        ("pgae.bound", "page.bound"), ("zoe", None), ("", None), ("alice", "alice"),
     ],
 )  # fmt: skip
 def test_the_nearest_known_word(word: str, near: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,10 +176,10 @@ def test_folds_of_spaces_do_not_mix(tmp_path: Path) -> None:
 
 def test_the_store_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "clone" / ".git").mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "clone")], check=True)
     for repo in ("clone", "bare.git", "other.git"):
         catch_up(log_of(100), SPACE, Counting().fold, snapshots=SnapshotStore.of(tmp_path / repo))
-    bare, other, clone = (str(file.relative_to(tmp_path).parents[2]) for file in files(tmp_path))
+    bare, other, clone = sorted(str(file.relative_to(tmp_path).parents[2]) for file in tmp_path.rglob("*.json"))
     assert clone == "clone/.git/shardd-cache/snapshots"
     assert bare != other
     assert all(folder.startswith("cache/shardd/snapshots/") for folder in (bare, other))
