@@ -235,13 +235,18 @@ class _Signatures:
                 bad = bad or Damaged("signature", waiting[oid], oid, "the signature does not fit the commit")
             elif verdict == "G":
                 actor = self._actor(oid)
-                if not _is_of(signer, (actor, author)):
+                if not _is_of(self._names(signer), (actor, author)):
                     said = "of another"
                     if self._keys.ours:
                         why = f"{signer} signed it, and its actor is {actor}"
                         bad = bad or Damaged("signature", waiting[oid], oid, why)
             self._report.signed[said] = self._report.signed.get(said, 0) + 1
         return bad
+
+    def _names(self, signer: str) -> list[str]:
+        """All that a signer is called, of whom git names one: the first name that stands with the key."""
+        together = (line.split()[0].strip('"').split(",") for line in self._keys.allowed if line.strip())
+        return [signer, *(name for names in together if signer in names for name in names)]
 
     def _actor(self, oid: str) -> str:
         return decode_event(self._repository.commit(oid), oid=oid, parent_seq=0).actor
@@ -268,14 +273,12 @@ class _Signatures:
         return found
 
 
-def _is_of(signer: str, names: Sequence[str]) -> bool:
-    """Whether a signer, as git names it, is one of these: principals and their patterns (ssh-keygen(1)), or what gpg
-    says, like `Alice <alice@example.org>`.
+def _is_of(signer: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a signer, by all its names, is one of these. It may be called by patterns (ssh-keygen(1)), and by gpg
+    like `Alice <alice@example.org>`.
     """
-    person, _, address = signer.removesuffix(">").rpartition(" <")
-    said = [each.strip().casefold() for each in (*signer.split(","), person, address) if each.strip()]
-    wanted = [name.casefold() for name in names]
-    return any(fnmatchcase(name, each) for each in said for name in wanted)
+    said = {part for each in signer for part in (each, *each.removesuffix(">").rpartition(" <")[::2]) if part}
+    return any(fnmatchcase(name.casefold(), each.casefold()) for each in said for name in names)
 
 
 _VERDICTS = {"G": "good", "U": "unknown key", "B": "bad", "X": "expired", "Y": "expired key", "R": "revoked key"}
