@@ -6,4 +6,5 @@ import sys
 
 from shardd.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
