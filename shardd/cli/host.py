@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -79,7 +80,7 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         authorities = _opened(directory)
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = replace(_context(authorities, acting_as), work=work, reach=reach)
+        context = replace(_context(authorities, acting_as), work=work, reach=reach, terminal=sys.stdout.isatty())
         work.who = context.principal
         if isinstance(command, Serve):
             serving = True

@@ -29,7 +29,7 @@ _KEPT = "commit-msg.before-shardd"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    def answer(self, clone: Clone) -> Answer[Done]:
+    def answer_in(self, clone: Clone) -> Answer[Done]:
         me = _whoami(parse_url(clone.url))
         done = [*_identity(me), *_refspecs(me), *_notes(me), *_hook()]
         done += tell_hook(parse_url(clone.url), Path(_run("rev-parse", "--git-common-dir")).resolve())

@@ -32,6 +32,7 @@ class Context:
     gone: whether the caller has left meanwhile; what waits gives up then
     fingerprint: of the key, or of the certificate's key, with which the caller came
     work: what is done for the caller; reach: how the caller calls our commands, such as `ssh -p 2222 host`
+    terminal: people read the answer there, through a pager
     """
 
     authorities: Authorities
@@ -43,6 +44,7 @@ class Context:
     fingerprint: str | None = None
     work: Work = field(default_factory=Work)
     reach: str = "shardd"
+    terminal: bool = False
 
     @property
     def server(self) -> ServerDir:
