@@ -87,7 +87,7 @@ class Authority(Generic[L_co]):
     def existing(self, space: str) -> Head:
         """Like head, but Rejected where there is none."""
         if (head := self.head(space)) is None:
-            raise no_such_space(f"{self.label}/{space}")
+            raise no_such_space(f"{self.label}/{space}", self.spaces())
         return head
 
     def standing(self, space: str) -> Standing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -82,7 +83,14 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         _as_owner(authorities.server, [*(["--as", acting_as] if acting_as else []), *words])
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = replace(_context(authorities, acting_as), work=work, reach=reach, confirmed=confirmed, tell=voice.err)
+        context = replace(
+            _context(authorities, acting_as),
+            work=work,
+            reach=reach,
+            terminal=sys.stdout.isatty(),
+            confirmed=confirmed,
+            tell=voice.err,
+        )
         work.who = context.principal
         if isinstance(command, Serve):
             serving = True

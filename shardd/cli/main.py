@@ -23,7 +23,7 @@ from shardd.errors import Misuse, SharddError
 _HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"})
 """What needs no server to be named."""
 
-_LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
+_LOCAL = frozenset({"diff", "explain", "export", "fold", "log", "setup", "show", "verify"})
 """What a clone answers by itself (cli/local.py)."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.cli.clone import BRANCH, Clone, git
+from shardd.cli.hook_types import tell_hook
 from shardd.client.address import Remote, parse_url
 from shardd.commands.result import Answer, Done, say
 from shardd.core.names import check_principal
@@ -28,9 +29,10 @@ _KEPT = "commit-msg.before-shardd"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    def answer(self, clone: Clone) -> Answer[Done]:
+    def answer_in(self, clone: Clone) -> Answer[Done]:
         me = _whoami(parse_url(clone.url))
         done = [*_identity(me), *_refspecs(me), *_notes(me), *_hook()]
+        done += tell_hook(parse_url(clone.url), Path(_run("rev-parse", "--git-common-dir")).resolve())
         return say([f"set up for {me}", *(f"  {line}" for line in done)], {"principal": me, "done": list(done)})
 
 

@@ -34,6 +34,7 @@ class Context:
     confirmed: asks whoever sits at a terminal whether something is meant; nobody does where a program, or ssh, calls
     tell: says a line to whoever waits for the answer, beside it
     work: what is done for the caller; reach: how the caller calls our commands, such as `ssh -p 2222 host`
+    terminal: people read the answer there, through a pager
     """
 
     authorities: Authorities
@@ -47,6 +48,7 @@ class Context:
     tell: Callable[[str], None] = lambda line: None
     work: Work = field(default_factory=Work)
     reach: str = "shardd"
+    terminal: bool = False
 
     @property
     def server(self) -> ServerDir:

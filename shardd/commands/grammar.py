@@ -10,10 +10,12 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, NoReturn
 
 from shardd.commands.manual import topic, topics
+from shardd.core.dates import parse_when
 from shardd.core.names import Address
 from shardd.core.nearest import nearest
 from shardd.errors import Misuse
@@ -250,3 +252,8 @@ def integer(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise Misuse(f"{text!r} is not a whole number", "write it like 7")
     return int(text)
+
+
+def when(text: str) -> datetime:
+    """A time as a person says it."""
+    return parse_when(text, datetime.now(UTC))

@@ -20,11 +20,11 @@ import msgspec
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.event import Event, Head
+from shardd.core.explained import page_refs
 from shardd.core.fold import Reducer, coordination
 from shardd.core.kinds.conflict_reopened import ConflictReopened
 from shardd.core.kinds.conflict_settled import ConflictSettled
 from shardd.core.kinds.default import DEFAULT_KINDS
-from shardd.core.kinds.kind import Ref
 from shardd.core.kinds.overlay_applied import OverlayApplied
 from shardd.core.kinds.overlay_drafted import OverlayDrafted
 from shardd.core.kinds.overlay_superseded import OverlaySuperseded
@@ -196,12 +196,7 @@ class InformationSpace:
         if head is None:
             return []
         view = self.page(key)
-        refs = {Ref("page", name) for name in view.keys}
-        refs |= {Ref("overlay", id) for id, _ in self.state.overlays.on(view.keys)}
-        refs |= {Ref("remark", id) for id, _ in self.state.remarks.on(view.keys)}
-        refs |= {Ref("shard", version.shard) for version in view.versions}
-        if view.canonical is not None:
-            refs.add(Ref("shard", view.canonical.shard))
+        refs = page_refs(self.state, key, (version.shard for version in view.versions))
         wanted = takewhile(lambda event: event.seq <= head.seq, self._log.events(self._id))
         return [event for event in wanted if not refs.isdisjoint(self._kinds.about(event))]
 

@@ -45,7 +45,7 @@ def test_setup_makes_a_clone_fit_for_appending(garden: Garden, alice: Actor) -> 
     assert alice.git("config", "--local", "user.email") == "alice@shardd"
     assert shardd(alice, "setup").must().stdout == "set up for alice\n", "the second time there is nothing to do"
     alice.acquire(garden)
-    alice.event("note")
+    alice.event("page.bound", {"page": "Home"})
     alice.push()
     alice.git("fetch", "--quiet")
     assert alice.git("log", "-1", "--format=%s", "refs/leases/whynot") == "lease: alice"
