@@ -76,9 +76,17 @@ class Authority(Generic[L_co]):
         """Where the space stands; None if it does not exist."""
         return self.ledger.head(check_space(space))
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        """The events with seq greater than `after` (None: all), up to the head at the time of the call."""
-        return self.ledger.events(check_space(space), after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), up to the head at the time of the call; see Ledger."""
+        return self.ledger.events(check_space(space), after, until=until, limit=limit, reverse=reverse)
 
     def spaces(self) -> Sequence[str]:
         """All that exist, by name."""

@@ -41,6 +41,7 @@ from shardd.files.crash_points import Point, reached
 from shardd.files.space_locks import HEAD, Lock
 from shardd.git import log_reader
 from shardd.git.kept_packs import KeptPacks, gather
+from shardd.git.log_reader import Part
 from shardd.git.pack_writer import PackWriter
 from shardd.git.plain_refs import plain_patterns, plainly
 from shardd.git.repository import Repository
@@ -60,9 +61,21 @@ class EmbeddedLedger:
         oid = self.repository.read_ref(space_ref(space))
         return None if oid is None else self.index.head(self.repository, space, oid)
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         oid = self.repository.read_ref(space_ref(space))
-        return iter(()) if oid is None else log_reader.events(self.repository, space, oid, after=after)
+        if oid is None:
+            return iter(())
+        part = Part(after, until, limit, reverse)
+        places = None if part == Part() else self.index.places(self.repository, space, oid)
+        return log_reader.events(self.repository, space, oid, part, places=places)
 
     def kept(self, space: str) -> Kept:
         stored, mark = self.leases.look(space)

@@ -179,9 +179,18 @@ class Ledger(Protocol):
 
     def kept(self, space: str) -> Kept: ...
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
 
+        until, limit, reverse: see ReadableLog in logs/decision_log.py
         An unknown space has none; Corrupt where one does not read. Every read of a log comes through here: a ledger
         that is elsewhere is caught up first.
         """

@@ -89,13 +89,23 @@ class MemoryLedger:
             log = self._logs.get(space)
             return None if log is None else log.head
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         log = self._logs.get(space)
         if log is None:
             return iter(())
         start = 0 if after is None else bisect_right(log.seqs, after)
+        end = len(log.seqs) if until is None else bisect_right(log.seqs, until)
+        places = range(start, end)[::-1] if reverse else range(start, end)
         # Decoded anew for each reader: a reader that changes the data it was given changes nobody else's.
-        found = ((log.seqs[at], *log.commits[at]) for at in range(start, len(log.seqs)))
+        found = ((log.seqs[at], *log.commits[at]) for at in places[:limit])
         return (decode_event(raw, oid=oid, parent_seq=seq - 1) for seq, oid, raw in found)
 
     def kept(self, space: str) -> Kept:

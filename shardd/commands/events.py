@@ -25,7 +25,6 @@ from shardd.errors import Misuse
 from shardd.logs.as_of import find_event
 from shardd.logs.decision_log import ReadableLog
 from shardd.logs.log_transfer import existing
-from shardd.logs.newest import newest_first
 from shardd.logs.snapshots import SnapshotStore, catch_up
 
 
@@ -47,7 +46,7 @@ class Source:
         selection = Selection(picks.after, picks.actor, picks.type, picks.since, picks.until, about, picks.count)
         if not newest and picks.count is None:
             return selection.of(self.log.events(self.space, picks.after))
-        found = selection.of(newest_first(self.log, self.space, picks.after))
+        found = selection.of(self.log.events(self.space, picks.after, reverse=True))
         return found if newest else reversed(list(found))
 
     def find(self, text: str) -> Event:

@@ -11,7 +11,6 @@ from shardd.core.fold import Reducer
 from shardd.core.names import is_oid
 from shardd.errors import Misuse
 from shardd.logs.decision_log import ReadableLog
-from shardd.logs.newest import newest_first
 from shardd.logs.snapshots import Folded, SnapshotStore, catch_up
 
 S = TypeVar("S")
@@ -87,7 +86,7 @@ def find_event(log: ReadableLog, space: str, text: str) -> Event | None:
             return found
     short = text.lower() if re.match(r"[0-9a-fA-F]{4,64}\Z", text) else None
     begun: list[Event] = []
-    for event in newest_first(log, space):
+    for event in log.events(space, reverse=True):
         if event.id == text or event.oid == short:
             return event
         if short is not None and event.oid.startswith(short):

@@ -32,9 +32,19 @@ from shardd.core.ids import uuid7
 class ReadableLog(Protocol):
     """What reading a log takes: every DecisionLog has it, and the authority of a repo (authority/authority.py)."""
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
 
+        until: none with a higher seq; limit: at most so many; reverse: the newest first. What that costs follows what
+        is returned, and not how much is before or behind it (in a clone: not before it).
         An unknown space has none. Raises Misuse, Unavailable, Corrupt, the last two while it is read as well.
         """
         ...

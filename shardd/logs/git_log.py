@@ -47,9 +47,17 @@ class FetchedLog:
         self._repository = repository
         self._places = places
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        oid = self._tip(space)
-        return iter(()) if oid is None else log_reader.events(self._repository, space, oid, after=after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        oid, part = self._tip(space), log_reader.Part(after, until, limit, reverse)
+        return iter(()) if oid is None else log_reader.events(self._repository, space, oid, part)
 
     def head(self, space: str) -> Head | None:
         oid = self._tip(space)
@@ -130,12 +138,21 @@ class GitLog(DraftingLog):
                 dry_run=dry_run,
             )
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         with ExitStack() as open_:
             log = self._readable(check_space(space), open_)
             if log is None:
                 return iter(())
-            events = log.events(space, after)  # up to where the log stands now, and not when the first is asked for
+            # Up to where the log stands now, and not when the first is asked for.
+            events = log.events(space, after, until=until, limit=limit, reverse=reverse)
             return _Reading(events, open_.pop_all())
 
     def head(self, space: str) -> Head | None:

@@ -54,8 +54,16 @@ class MemoryLog(DraftingLog):
             dry_run=dry_run,
         )
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        return self._authority.events(space, after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        return self._authority.events(space, after, until=until, limit=limit, reverse=reverse)
 
     def head(self, space: str) -> Head | None:
         return self._authority.head(space)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 import pytest
 
 from shardd.authority.appending import append_drafts
 from shardd.authority.facts import Pusher
-from shardd.core.event import Event
-from shardd.core.jsonl import Numbered
 from shardd.core.roles import Grant
 from shardd.errors import Misuse
 from shardd.logs.as_of import find_event
 from shardd.logs.memory_log import MemoryLog
-from shardd.logs.newest import newest_first
 from tests.asking import Asked, server_of
 from tests.drafting import Said, drafts
 
@@ -121,30 +115,6 @@ def test_of_times_and_numbers_that_are_none_the_words_are_told(ask: Asked) -> No
     ):
         told = ask("log", SPACE, *words)
         assert (told.status, says in told.text) == (2, True)
-
-
-class Counting(MemoryLog):
-    """Counts what is read of it."""
-
-    read = 0
-
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        for event in super().events(space, after):
-            self.read += 1
-            yield event
-
-
-def test_the_newest_come_first_and_who_wants_few_pays_for_few() -> None:
-    log = Counting()
-    log.import_events("whynot", [Numbered(seq, each) for seq, each in enumerate(drafts("alice", range(1000)), 7)])
-    found = newest_first(log, "whynot")
-    assert [next(found).seq for _ in range(10)] == list(range(1006, 996, -1))
-    assert log.read <= 60
-    for after in (None, 0, 6, 7, 500, 1005, 1006, 2000):
-        seqs = [event.seq for event in newest_first(log, "whynot", after)]
-        assert seqs == [seq for seq in range(1006, 6, -1) if after is None or seq > after]
-        assert all(one > two for one, two in pairwise(seqs))
-    assert list(newest_first(log, "nosuch")) == []
 
 
 def test_an_oid_that_begins_several_is_asked_about() -> None:
