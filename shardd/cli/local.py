@@ -11,6 +11,7 @@ from shardd.cli import offline_verify
 from shardd.cli.clone import Clone, git
 from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
+from shardd.cli.status import Status
 from shardd.commands.events import WHOLE, Picks, Source, add_picks, explained
 from shardd.commands.folds import add_at, diff_of, fold_of, point
 from shardd.commands.grammar import Grammar
@@ -128,6 +129,9 @@ def grammar() -> Grammar:
     add_picks(log)
     show = choices.command("show", Show, "show all of one event, as last fetched")
     show.add_argument("words", metavar="[SPACE] SEQ|ID|OID", nargs="+")
+    status = choices.command("status", Status, "show where you stand in a space, and whose turn it is")
+    status.add_argument("space", metavar="SPACE", nargs="?")
+    status.add_argument("--offline", action="store_true", help="do not ask the server")
     explain = choices.command("explain", Explain, "show what led to a page as it is, as last fetched")
     explain.add_argument("words", metavar="[SPACE] PAGE", nargs="+")
     fold = choices.command("fold", Fold, "show what the events of a space come to, as last fetched")

@@ -20,10 +20,10 @@ from shardd.cli.terminal import Terminal
 from shardd.commands.grammar import PROGRAM, HelpAsked, Parser
 from shardd.errors import Misuse, SharddError
 
-_HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"})
+_HERE = frozenset({"completion", "init", "serve", "migrate", "restore", "-h", "--help", "help"})
 """What needs no server to be named."""
 
-_LOCAL = frozenset({"diff", "explain", "export", "fold", "log", "setup", "show", "verify"})
+_LOCAL = frozenset({"diff", "explain", "export", "fold", "log", "setup", "show", "status", "verify"})
 """What a clone answers by itself (cli/local.py)."""
 
 
