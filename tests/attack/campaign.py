@@ -131,7 +131,7 @@ class Campaign:
     def _check(self, number: int, chance: random.Random) -> None:
         servers = [server for server in (self.stage.server, self.stage.openssh) if server is not None and server.alive]
         self.checker.quiet({server.pid for server in servers})
-        if not self.stage.server.alive:
+        if self._fate or not self.stage.server.alive:  # one that is still to die would do so amid what is checked
             self._start({})
         self.checker.look()
         for space in chance.sample(SPACES, 2):
