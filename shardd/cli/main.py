@@ -77,6 +77,8 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import authorized_keys
 
         return authorized_keys.run(words, where.dir)
+    if words[:1] == ["help"] and words[1:2] == ["setup"]:
+        words = ["setup", "--help"]
     if where.server is None and (where.dir is not None or not words or words[0] in _HERE):
         from shardd.cli import host
 
