@@ -230,7 +230,7 @@ def test_wrong_words_and_wrong_places_are_explained(alice: Actor, garden: Garden
         (("log", "Not-A-Space"), 2, "is not a space name"),
         (("fold", "nowhere"), 1, "no-such-space"),
         (("diff", "1"), 2, "name two points"),
-        (("fold", "--at", "yesterday"), 2, "is no point in a log"),
+        (("fold", "--at", "someday"), 2, "is no point in a log"),
         (("--server", "http://x", "whoami"), 2, "is not the address of a server"),
         (("--dir",), 2, "--dir: expected one argument"),
         (("--dir", "/nonexistent", "whoami"), 2, "is not a server's directory"),
