@@ -16,7 +16,6 @@ from shardd.core.event import Head
 from shardd.core.plural import many
 from shardd.core.tenancy import left_text
 from shardd.errors import SharddError
-from shardd.logs.git_log import GitLog
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -51,7 +50,7 @@ class Status:
 
     def answer_in(self, clone: Clone) -> Answer[Stands]:
         space = clone.named(self.space)
-        fetched = GitLog(clone.top).head(space)
+        fetched = clone.log(space).head(space)
         counts = _counts(space, fetched)
         turn = None if self.offline else _turn(parse_url(clone.url), space)
         return Answer([Stands(space, fetched, *counts, turn)], SHOWN)

@@ -178,9 +178,10 @@ def test_append_whoami_and_lease_know_the_clone(ready: Garden, alice: Actor) -> 
     assert said[2] == ready.head()
     assert "alice" in shardd(alice, "whoami").must().stdout
     assert json.loads(shardd(alice, "lease", "show", "--json").must().stdout)["holder"] == "alice"
-    assert shardd(alice, "log").must().stdout == "", "what was not fetched is not shown"
-    alice.pull()
-    assert "Home is a page" in shardd(alice, "log").must().stdout
+    assert "Home is a page" in shardd(alice, "log").must().stdout, "what was appended from here was fetched"
+    alice.ssh(f"append {ready} note")
+    assert "note" not in shardd(alice, "log").must().stdout, "what was not fetched is not shown"
+    alice.git("fetch", "--quiet")
     assert "Home" in shardd(alice, "fold").must().stdout
     host = ready.server.host("log", str(ready)).must().stdout
     assert host == alice.ssh(f"log {ready}") == shardd(alice, "log").must().stdout

@@ -13,6 +13,7 @@ import pytest
 from shardd.cli.clone import Clone
 from shardd.cli.status import Status
 from shardd.core.codec import genesis, genesis_oid
+from shardd.errors import Rejected
 
 TURN = {
     "space": "garden/whynot", "holder": "bob", "epoch": 7, "granted": None, "expires": None, "left_ms": 720_000,
@@ -48,7 +49,7 @@ def commit(subject: str) -> None:
 
 def answers(clone: Clone, text: str, status: int) -> None:
     """What `ssh` says from now on."""
-    fake = clone.top.parent / "bin" / "ssh"
+    fake = clone.folder.parents[1] / "bin" / "ssh"
     fake.parent.mkdir(exist_ok=True)
     fake.write_text(f"#!/bin/sh\necho {shlex.quote(text)}\nexit {status}\n")
     fake.chmod(0o755)
@@ -73,7 +74,8 @@ def test_what_is_to_push_and_to_pull_is_counted(clone: Clone, monkeypatch: pytes
     assert found["branch"] == "1 event to push, 1 event to pull"
     assert (found["space"], found["head"][:7]) == ("whynot", "seq 2, ")
     git("update-ref", "-d", "refs/remotes/origin/spaces/whynot")
-    assert said(clone, offline=True)["head"] == "nothing was fetched"
+    with pytest.raises(Rejected, match="no space whynot here"):
+        said(clone, offline=True)
 
 
 def test_whose_turn_it_is_is_asked_of_the_server(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
