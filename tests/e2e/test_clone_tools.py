@@ -179,7 +179,7 @@ def test_append_whoami_and_lease_know_the_clone(ready: Garden, alice: Actor) -> 
     assert "alice" in shardd(alice, "whoami").must().stdout
     assert json.loads(shardd(alice, "lease", "show", "--json").must().stdout)["holder"] == "alice"
     assert "Home is a page" in shardd(alice, "log").must().stdout, "what was appended from here was fetched"
-    alice.ssh(f"append {ready} note")
+    alice.ssh(f"append {ready} note --force")
     assert "note" not in shardd(alice, "log").must().stdout, "what was not fetched is not shown"
     alice.git("fetch", "--quiet")
     assert "Home" in shardd(alice, "fold").must().stdout
