@@ -11,7 +11,7 @@ from shardd.core.limits import Limits
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files import hook_install
 from shardd.files.durable import check_owner, sync_directories, sync_files, writing
-from shardd.git.place import Remotes, place_of
+from shardd.git.place import place_of, remotes_of
 from shardd.git.program import Git
 from shardd.git.repository import STATE, Repository, create_bare, hardened
 from shardd.version import VERSION
@@ -67,7 +67,7 @@ def check_original(path: Path) -> None:
                 "make one: `git init --bare --object-format=sha1 PATH`",
             )
         holds = not is_embedded(path) and bool(repository.spaces())
-        source = Remotes.of(repository.git).copied(holds_spaces=holds)
+        source = remotes_of(repository.git).copied(holds_spaces=holds)
     if source is not None:
         raise Rejected(
             "not-permitted",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shardd.authority.authorities import Authorities
-from shardd.cli import authorized_keys, migrate, openssh
+from shardd.cli import authorized_keys, completion, migrate, openssh
 from shardd.cli.progress import open_input
 from shardd.cli.terminal import confirmed
 from shardd.commands import maintenance
@@ -52,9 +52,7 @@ class Serve:
     listen: str | None
 
 
-def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
-    """Run one command against the directory; the exit status."""
-    keep_others_out()
+def _grammar() -> Grammar:
     grammar = Grammar(_ABOUT)
     choices = grammar.words
     init = choices.command("init", Init, "make a server's directory")
@@ -66,6 +64,14 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     add_all(choices)
     migrate.add(choices)
     maintenance.add(choices)
+    completion.add(choices)
+    return grammar
+
+
+def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
+    """Run one command against the directory; the exit status."""
+    keep_others_out()
+    grammar = _grammar()
 
     reach = f"shardd --dir {directory}" if directory else "shardd"
     work, serving = Work(who=acting_as, origin=f"host {_user()}".strip()), False
@@ -73,6 +79,8 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
 
     def run_one(command: object) -> Steps:
         nonlocal serving
+        if isinstance(command, completion.Completion):
+            return command.of(_grammar())
         if isinstance(command, Init):
             return _init(command)
         if isinstance(command, maintenance.Restore):

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from shardd.cli import offline_verify
-from shardd.cli.clone import Clone, git
+from shardd.cli.clone import Clone
 from shardd.cli.offline_verify import VerifyHere
 from shardd.cli.setup import Setup
+from shardd.cli.setup import add as add_setup
+from shardd.cli.status import Status
 from shardd.commands.events import WHOLE, Picks, Source, add_picks, explained
 from shardd.commands.folds import add_at, diff_of, fold_of, point
 from shardd.commands.grammar import Grammar
 from shardd.commands.import_export import add_output, exported, listed
 from shardd.commands.result import Answer, AnyAnswer, at_once
 from shardd.commands.run_command import Voice, speak
-from shardd.core.nearest import nearest
-from shardd.errors import Misuse, Rejected
+from shardd.errors import Misuse
 from shardd.logs.as_of import Point
-from shardd.logs.git_log import GitLog
 from shardd.logs.log_transfer import export_jsonl, exported_lines
 from shardd.logs.snapshots import SnapshotStore
 
@@ -60,13 +60,8 @@ class Explain:
 
 
 def _source(clone: Clone, space: str | None) -> Iterator[Source]:
-    log, name = GitLog(clone.top), clone.named(space)
-    if log.head(name) is None:
-        fetched = (git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/remotes/*/spaces/") or "").split()
-        meant = nearest(name, fetched)
-        hint = f"; did you mean {meant}?" if meant else ""
-        raise Rejected("no-such-space", f"there is no space {name} here{hint}", "`git fetch` brings in what is new")
-    yield Source(log, name, SnapshotStore.of(clone.top))
+    name = clone.named(space)
+    yield Source(clone.log(name), name, SnapshotStore.of(clone.folder))
 
 
 def _last_of(words: list[str], usage: str) -> tuple[str | None, str]:
@@ -82,7 +77,8 @@ class Export:
     force: bool
 
     def answer_in(self, clone: Clone) -> AnyAnswer:
-        log, space = GitLog(clone.top), clone.named(self.space)
+        space = clone.named(self.space)
+        log = clone.log(space)
         if self.file == "-":
             return listed(exported_lines(log, space))
         head = export_jsonl(log, space, self.file, force=self.force)
@@ -95,7 +91,8 @@ class Fold:
     at: Point | None
 
     def answer_in(self, clone: Clone) -> AnyAnswer:
-        return fold_of(GitLog(clone.top), SnapshotStore.of(clone.top), clone.named(self.space), self.at)
+        space = clone.named(self.space)
+        return fold_of(clone.log(space), SnapshotStore.of(clone.folder), space, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,14 @@ class Diff:
             raise Misuse("name two points: `shardd diff [SPACE] SEQ SEQ`")
         space = clone.named(self.points[0] if len(self.points) == 3 else None)
         before, after = (point(each) for each in self.points[-2:])
-        return diff_of(GitLog(clone.top), SnapshotStore.of(clone.top), space, before, after)
+        return diff_of(clone.log(space), SnapshotStore.of(clone.folder), space, before, after)
 
 
 def run(words: Sequence[str], voice: Voice) -> int:
     """Run one command in the clone we stand in; the exit status."""
 
     def run_one(command: object) -> AnyAnswer:
-        if isinstance(command, VerifyHere):
+        if isinstance(command, VerifyHere | Setup):
             return command.answer()
         return cast("LocalCommand", command).answer_in(Clone.here())
 
@@ -129,6 +126,9 @@ def grammar() -> Grammar:
     add_picks(log)
     show = choices.command("show", Show, "show all of one event, as last fetched")
     show.add_argument("words", metavar="[SPACE] SEQ|ID|OID", nargs="+")
+    status = choices.command("status", Status, "show where you stand in a space, and whose turn it is")
+    status.add_argument("space", metavar="SPACE", nargs="?")
+    status.add_argument("--offline", action="store_true", help="do not ask the server")
     explain = choices.command("explain", Explain, "show what led to a page as it is, as last fetched")
     explain.add_argument("words", metavar="[SPACE] PAGE", nargs="+")
     fold = choices.command("fold", Fold, "show what the events of a space come to, as last fetched")
@@ -140,5 +140,5 @@ def grammar() -> Grammar:
     export.add_argument("space", metavar="SPACE", nargs="?")
     add_output(export)
     offline_verify.add(choices)
-    choices.command("setup", Setup, "make this clone fit for appending by hand: name, refspecs, notes, hook")
+    add_setup(choices)
     return grammar

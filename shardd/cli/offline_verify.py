@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardd.cli.clone import git
+from shardd.cli.clone import folder_of, git
 from shardd.commands.grammar import Words
 from shardd.commands.result import Answer
 from shardd.commands.verify_logs import Proved, reports, shown
@@ -25,7 +25,7 @@ class VerifyHere:
     signers: str | None
 
     def answer(self) -> Answer[Proved]:
-        folder = git("-C", self.repo, "rev-parse", "--path-format=absolute", "--git-common-dir")
+        folder = folder_of(self.repo)
         if folder is None:
             raise Misuse(f"{self.repo} is not a git repository", "run this in one, or name one: `--repo PATH`")
         bare = git("-C", self.repo, "rev-parse", "--is-bare-repository") == "true"
@@ -33,7 +33,7 @@ class VerifyHere:
         if space is not None:
             space = Address.parse(space).space if "/" in space else check_space(space)
         keys = Keys(self._allowed(), os.environ.get("HOME"))
-        return shown(reports(Repository(Path(folder)), bare=bare, space=space, keys=keys))
+        return shown(reports(Repository(folder), bare=bare, space=space, keys=keys))
 
     def _allowed(self) -> list[str]:
         """The lines that the caller names, or has git use."""

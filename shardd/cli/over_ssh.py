@@ -6,6 +6,7 @@ Keys, agent, config and jump hosts are those that git uses.
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,27 +27,36 @@ _CHUNK = 256 * 1024
 def run(words: Sequence[str], url: str | None) -> int:
     """Run the command on the server; its exit status, or Unavailable if ssh could not reach it."""
     try:
-        remote = parse_url(url) if url is not None else of_clone()
+        clone = Clone.here() if url is None else None
     except Misuse:
-        _needs_no_server(words)
+        if server_grammar().words.find(words) is None:
+            server_grammar().parse(words)  # what is no command is none anywhere
         raise
+    remote = parse_url(url or "") if clone is None else replace(parse_url(clone.url), space=clone.space)
     if words[:1] == ["import"]:
         return upload(words, remote)
-    words = with_space(words, remote)
-    if words[:1] == ["export"] and (status := download(words, remote)) is not None:
-        return status
+    sent = with_space(words, remote)
+    if words[:1] == ["export"] and (done := download(sent, remote)) is not None:
+        return done
     try:
-        return reached(remote, subprocess.run(remote.command(words), check=False).returncode)
+        status = reached(remote, subprocess.run(remote.command(sent), check=False).returncode)
     except FileNotFoundError:
         raise no_ssh() from None
+    if clone is not None and words[:1] == ["append"] and (status == 0 or "--lines" in words):
+        _fetch(clone, sent, remote)
+    return status
 
 
-def _needs_no_server(words: Sequence[str]) -> None:
-    """HelpAsked where help is asked for, Misuse of words that are no command: for whoever has no server to ask."""
-    grammar = server_grammar()
-    found = grammar.words.find(words)
-    if found is None or not {"-h", "--help"}.isdisjoint(found[1]):
-        grammar.parse(words)
+def _fetch(clone: Clone, sent: Sequence[str], remote: Remote) -> None:
+    """Have the clone know what was appended. It is, whatever comes of this."""
+    there = (Address.parse(word) for word in sent[1:] if _is_address(word))
+    address = next((each for each in there if each.repo == remote.repo), None)
+    if address is None:
+        return
+    try:
+        clone.fetch(address.space)
+    except Unavailable as error:
+        print(f"shardd: appended, and not fetched yet: {error}", file=sys.stderr)
 
 
 def reached(remote: Remote, status: int) -> int:
@@ -60,12 +70,6 @@ def reached(remote: Remote, status: int) -> int:
 
 def no_ssh() -> Unavailable:
     return Unavailable("ssh is not installed", "install the OpenSSH client")
-
-
-def of_clone() -> Remote:
-    """The server of the clone we stand in; Misuse elsewhere."""
-    clone = Clone.here()
-    return replace(parse_url(clone.url), space=clone.space)
 
 
 def with_space(words: Sequence[str], remote: Remote) -> list[str]:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
+
+from shardd.errors import Unavailable
+
+
+@contextmanager
+def _writing(stream: IO[str]) -> Iterator[None]:
+    """Unavailable if it takes no more, as on a full disk; what it still holds is dropped."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise Unavailable(f"the output cannot be written: {error.strerror}") from None
+
+
+def spelled(stream: object) -> None:
+    """Have a stream write as an escape what its encoding does not have, and names that are no text in any."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class Terminal:
@@ -17,14 +38,16 @@ class Terminal:
         self._out: IO[str] = sys.stdout
 
     def out(self, line: str) -> None:
-        self._out.write(line + "\n")
+        with _writing(self._out):
+            self._out.write(line + "\n")
 
     def err(self, line: str) -> None:
         self.flush()
         sys.stderr.write(line + "\n")
 
     def flush(self) -> None:
-        self._out.flush()
+        with _writing(self._out):
+            self._out.flush()
 
     @contextmanager
     def paged(self, *, long: bool) -> Iterator[bool]:
@@ -36,10 +59,8 @@ class Terminal:
             return
         try:
             # As git does: it may be any command of the shell.
-            words = ["sh", "-c", command]
-            pager = subprocess.Popen(
-                words, stdin=subprocess.PIPE, text=True, env={"LESS": "FRX", "LV": "-c", **os.environ}
-            )
+            words, env = ["sh", "-c", command], {"LESS": "FRX", "LV": "-c", **os.environ}
+            pager = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, errors="backslashreplace", env=env)
         except OSError:
             yield colours
             return

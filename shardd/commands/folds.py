@@ -71,8 +71,11 @@ def point(text: str) -> Point:
     """A seq, an oid, or a time as a person says it."""
     try:
         return parse_point(text)
-    except Misuse:
-        return when(text)
+    except Misuse as error:
+        try:
+            return when(text)
+        except Misuse:
+            raise error from None
 
 
 def add_at(parser: Parser) -> None:

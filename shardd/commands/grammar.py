@@ -29,13 +29,13 @@ class HelpAsked(Exception):
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__(parser.prog)
-        self._parser = parser
+        self.parser = parser
 
     def seen_from(self, reach: str) -> str:
         """The text, for whoever calls our commands by `reach`."""
-        shown = copy.copy(self._parser)  # which is everybody's
-        shown.prog = reach + self._parser.prog.removeprefix(PROGRAM)
-        if " " not in self._parser.prog:
+        shown = copy.copy(self.parser)  # which is everybody's
+        shown.prog = reach + self.parser.prog.removeprefix(PROGRAM)
+        if " " not in self.parser.prog:
             shown.formatter_class = argparse.RawDescriptionHelpFormatter
             width = max(map(len, topics()), default=0)
             listed = "".join(f"\n  {name.ljust(width)}  {title}" for name, title in topics().items())
@@ -166,9 +166,9 @@ class Grammar:
     """What may be asked. Made once, and fit for any thread."""
 
     def __init__(self, about: str, parser: type[Parser] = Parser) -> None:
-        self._parser = parser(prog=PROGRAM, description=about)
-        self._parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
-        self.words = Words(self._parser)
+        self.parser = parser(prog=PROGRAM, description=about)
+        self.parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
+        self.words = Words(self.parser)
         self._lock = threading.Lock()
 
     def parse(self, words: Sequence[str]) -> Parsed:
@@ -184,7 +184,7 @@ class Grammar:
             with self._lock:  # argparse changes the parser for as long as it takes
                 found, stray = below[0].parse_known_intermixed_args(below[1])  # options stand wherever they like
         else:
-            found, stray = self._parser.parse_known_args(asked)
+            found, stray = self.parser.parse_known_args(asked)
         said = vars(found)
         if stray and not self._is_prose(words, stray, said):
             raise self._stray(words, stray)
@@ -195,10 +195,11 @@ class Grammar:
 
     def _help(self, words: Sequence[str]) -> list[str]:
         """The words that ask for it; TopicAsked where it is about a topic."""
+        words = [word for word in words if word not in ("-h", "--help")]
         name = " ".join(words)
         if words and words[0] not in self.words.names:
             if (text := topic(name)) is not None:
-                raise TopicAsked(self._parser, text)
+                raise TopicAsked(self.parser, text)
             meant = nearest(name, [*self.words.names, *topics()])
             hint = f"; did you mean {meant}?" if meant else ""
             raise Misuse(f"there is no command or topic {name[:60]}{hint}", f"see `{PROGRAM} help`")

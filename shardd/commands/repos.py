@@ -148,4 +148,5 @@ def add(words: Words) -> None:
         elif name == "thaw":
             made.set_defaults(message=None)
     space_types.add(space)
+    words.command("status", SpaceShow, "show where a space stands, and whose turn it is").add_space()
     space.command("list", SpaceList, "list spaces").add_argument("repo", metavar="REPO", type=check_repo, nargs="?")

@@ -17,8 +17,8 @@ from shardd.core.roles import matches
 class Selection:
     """All that is named has to fit.
 
-    after: a seq; actor, type: `*` stands for any characters, like `overlay.*`
-    since, until: of the events' own times, both included; about: anything of this; limit: at most so many
+    after: a seq; actor, type: with `*` for any characters; since, until: of the events' own times, both included
+    about: anything of this; limit: at most so many
     """
 
     after: int | None = None

@@ -6,7 +6,7 @@ elsewhere: a linked work tree, a submodule, a repository with a separate git dir
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,31 +71,38 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Remotes:
-    """Those of a repository. chosen: the one that was named as shardd's; settled: git's own choice, if it has one"""
+    """Those of a repository. chosen: the one that was named as shardd's; settled: git's own choice, if it has one
+
+    tracked: the remote of each branch that tracks one, `.` for none, and what the branch is called there
+    """
 
     all: Mapping[str, Fetching]
+    tracked: Mapping[str, tuple[str | None, str | None]]
     chosen: str | None
     settled: str | None
 
     @classmethod
-    def of(cls, git: Git) -> Remotes:
-        found: dict[str, dict[str, list[str]]] = {}
-        chosen = settled = None
-        for name, value in _settings(git):
+    def of(cls, listed: bytes) -> Remotes:
+        """listed: by `git config --null --list`"""
+        found: dict[str, dict[str, dict[str, list[str]]]] = {"remote": {}, "branch": {}, "": {}}
+        for each in listed.split(b"\0")[:-1]:
+            name, _, value = each.decode("utf-8", "surrogateescape").partition("\n")
             section, _, rest = name.partition(".")
-            remote, _, key = rest.rpartition(".")
-            if section == "remote" and remote:
-                found.setdefault(remote, {}).setdefault(key, []).append(value)
-            elif name == CHOSEN:
-                chosen = value
-            elif name == "checkout.defaultremote":
-                settled = value
+            middle, _, key = rest.rpartition(".")
+            known = section if middle and section in found else ""
+            found[known].setdefault(middle if known else name, {}).setdefault(key, []).append(value)
         remotes = {
-            name: Fetching(name, said.get("fetch", []), said.get("mirror", ["false"])[-1] == "true")
-            for name, said in found.items()
+            name: Fetching(name, said.get("fetch", []), pushes=_last(said, "mirror") == "true")
+            for name, said in found["remote"].items()
             if "url" in said
         }
-        return cls(remotes, chosen, settled)
+        tracked = {name: (_last(said, "remote"), _last(said, "merge")) for name, said in found["branch"].items()}
+        return cls(
+            remotes,
+            tracked,
+            _last(found[""].get(CHOSEN, {}), "remote"),
+            _last(found[""].get("checkout.defaultremote", {}), "defaultremote"),
+        )
 
     def main(self) -> Fetching | None:
         """The one that the logs are fetched from, where nothing else says so; Misuse where several could be it."""
@@ -119,17 +126,19 @@ class Remotes:
         return None
 
 
+def remotes_of(git: Git) -> Remotes:
+    """As the repository itself has them, whoever asks."""
+    return Remotes.of(git.run("config", "--null", "--list"))
+
+
 def fetched_spaces(git: Git, remote: str | None = None) -> list[str]:
     """The prefixes under which a clone has the spaces of a remote, the main one by default; none without a remote."""
-    remotes = Remotes.of(git)
+    remotes = remotes_of(git)
     if remote is not None and remote not in remotes.all:
         raise Misuse(f"there is no remote {remote!r}", "`git remote` lists them")
     source = remotes.main() if remote is None else remotes.all[remote]
     return [] if source is None else source.places(LOG.prefix)
 
 
-def _settings(git: Git) -> Iterator[tuple[str, str]]:
-    """All that git heeds in the repository, included files too; names as git spells them."""
-    for each in git.run("config", "--null", "--list").split(b"\0")[:-1]:
-        name, _, value = each.decode("utf-8", "surrogateescape").partition("\n")
-        yield name, value
+def _last(said: Mapping[str, Sequence[str]], key: str) -> str | None:
+    return said[key][-1] if key in said else None

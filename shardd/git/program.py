@@ -123,11 +123,15 @@ class Git:
 
     def ask(self, *arguments: str) -> bool:
         """Whether git exits 0 and not 1; any other status is an error, never an answer."""
+        return self.found(*arguments) is not None
+
+    def found(self, *arguments: str) -> bytes | None:
+        """Like `run`; None where git exits 1."""
         done = self._run(arguments, b"", ())
         if done.returncode not in (0, 1):
             said = done.stderr.decode(errors="replace").strip()
             raise Unavailable(f"git {arguments[0]} failed on {self.path}: {said}", "run `shardd doctor`")
-        return done.returncode == 0
+        return done.stdout if done.returncode == 0 else None
 
     def values(self, name: str) -> list[str]:
         """All values of a setting of the repository's configuration, in order. name: like section.name"""

@@ -21,7 +21,7 @@ from shardd.core.objects import algorithm_of, commit_oid, first_parent
 from shardd.core.refs import JOURNAL, LOG
 from shardd.errors import Corrupt, Damaged, SharddError, Unavailable
 from shardd.files.duplicate_ids import SeenIds, Twice
-from shardd.git.place import Remotes
+from shardd.git.place import remotes_of
 from shardd.git.program import Git
 from shardd.git.repository import Repository
 
@@ -83,7 +83,7 @@ def spaces_in(git: Git, *, bare: bool) -> list[Refs]:
     """The spaces that a repository has: the branches of a bare one, what a clone has fetched."""
     listed = git.run("for-each-ref", "--format=%(refname)").decode("utf-8", "surrogateescape").split("\n")
     names = set(listed)
-    source = None if bare else Remotes.of(git).main()
+    source = None if bare else remotes_of(git).main()
     prefixes = [*(source.places(LOG.prefix) if source else ()), LOG.prefix]
     prefix = next((each for each in prefixes if any(name.startswith(each) for name in listed)), LOG.prefix)
     places = (JOURNAL.prefix, *(source.places(JOURNAL.prefix) if source else ()))

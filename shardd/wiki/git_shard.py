@@ -1,6 +1,7 @@
 """GitTreeShard: the Markdown files in a git repository, as of a ref. The key of `notes/Home.md` is `notes/Home`.
 
-Read in this process, from a bare repo or one with a working tree, packed or not; the working tree is never looked at.
+Git says which commit a ref names. The rest is read in this process, from a bare repo or one with a working tree, packed
+or not; the working tree is never looked at.
 Symbolic links and submodules are not pages; names that begin with a dot are left out.
 """
 
@@ -12,19 +13,22 @@ import threading
 import weakref
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shardd.core.names import is_oid
 from shardd.errors import Corrupt, Misuse, SharddError, Unavailable
+from shardd.git.program import Git
 from shardd.wiki.shard import Source
 
 if TYPE_CHECKING:
-    from dulwich.objects import ObjectID, ShaFile, Tree
+    from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 
 
 class GitTreeShard:
     """The pages of `repo` at `ref`, looked up anew for every listing; a listing itself stays with one commit.
 
-    ref: a branch, a tag, or anything else that names a commit
+    ref: a branch, a tag, or anything else by which `git rev-parse` finds a commit, such as `main~3`
     folder: only what is under it, and keys start there; suffix: which files are pages, not part of the key
     Safe to share between threads. Misuse if there is no repository, or no such ref when it is looked up.
     """
@@ -42,6 +46,7 @@ class GitTreeShard:
             self._repo = Repo(os.fspath(repo))
         except NotGitRepository:
             raise Misuse(f"{os.fspath(repo)!r} is not a git repository") from None
+        self._git = Git(Path(self._repo.controldir()))
         self._ref = ref
         self._folder = [part for part in folder.split("/") if part]
         self._suffix = suffix
@@ -85,17 +90,29 @@ class GitTreeShard:
     def _blob(self, oid: ObjectID, where: str) -> bytes:
         return self._object(oid, where).as_raw_string()
 
+    def _commit(self) -> Commit | None:
+        """What git makes of the ref now: all that gitrevisions(7) describes. None if that is no commit."""
+        from dulwich.objects import Commit, ObjectID, Tag
+
+        if self._ref.startswith("-") or "\0" in self._ref:
+            return None
+        try:
+            said = self._git.found("rev-parse", "--verify", "--quiet", self._ref) or b""
+        except Unavailable as error:  # for a branch that tracks nothing, say, its status is not 1
+            raise Misuse(f"{self._ref!r} names no commit in {self._repo.path!r}: {error.message}") from None
+        oid = said.decode("ascii", "replace").strip()
+        if not is_oid(oid):
+            return None
+        found = self._object(ObjectID(oid.encode()), self._ref)
+        while isinstance(found, Tag):
+            found = self._object(found.object[1], self._ref)
+        return found if isinstance(found, Commit) else None
+
     def _root(self) -> tuple[str, ObjectID | None]:
         """The commit that the ref names now, and the tree of our folder in it; None if it has no such folder."""
-        from dulwich.objectspec import parse_commit
-
-        with self._lock:
-            try:
-                commit = parse_commit(self._repo, self._ref)
-            except (KeyError, ValueError):
-                raise Misuse(f"{self._ref!r} names no commit in {self._repo.path!r}") from None
-            except Exception as error:
-                raise self._unreadable(self._ref, error) from None
+        commit = self._commit()
+        if commit is None:
+            raise Misuse(f"{self._ref!r} names no commit in {self._repo.path!r}")
         oid = commit.tree
         for part in self._folder:
             try:

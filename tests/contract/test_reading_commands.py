@@ -125,3 +125,12 @@ def test_an_oid_that_begins_several_is_asked_about() -> None:
     assert twice is not None
     with pytest.raises(Misuse, match="give more digits"):
         find_event(log, "whynot", twice)
+
+
+def test_a_state_is_as_of_a_time_as_people_say_it(ask: Asked) -> None:
+    first = ask("fold", SPACE, "--at", "2026-06-15 10:01Z", "--json").values
+    assert first[0]["head"]["seq"] == 1
+    (diff,) = ask("diff", SPACE, "1", "2.days.ago", "--json").values
+    assert diff["before"]["seq"] == 1
+    told = ask("fold", SPACE, "--at", "someday")
+    assert (told.status, "'someday' is no point in a log" in told.text) == (2, True)

@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 
 from shardd.authority.appending import append_drafts
+from shardd.authority.authorities import embedded_authority
 from shardd.authority.facts import Pusher
 from shardd.authority.lease_store import LeaseStore
 from shardd.authority.whole_log import import_events
 from shardd.core.canonical import Json
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire
+from shardd.core.limits import Limits
 from shardd.core.policy import Accept
 from shardd.core.refs import Change, space_ref
 from shardd.core.roles import FileAccess
 from shardd.core.taken_types import Takes, known_types
 from shardd.errors import BadEvent, Misuse, Rejected
+from shardd.git.repository import Repository
+from shardd.logs.git_log import GitLog
+from shardd.logs.memory_log import MemoryLog
 from tests.authorities import LEDGERS, Backend, Kept, backend_of, commits, push
 from tests.clocks import FakeTime
 from tests.drafting import Said, drafts
@@ -198,3 +203,22 @@ def test_a_schema_that_cannot_be_used_is_refused_when_it_is_given(schema: Json) 
 def test_schemas_are_bounded() -> None:
     with pytest.raises(Misuse, match="bytes"):
         Takes.of([], {"acme.seen": {"title": "x" * 70_000}}, strict=False)
+
+
+def test_logs_of_the_library_refuse_it_too(tmp_path: Path) -> None:
+    memory, path = MemoryLog(), tmp_path / "own.git"
+    memory._authority.create(SPACE)
+    memory._authority.take(SPACE, lambda now: TAKES)
+    git = GitLog(path)
+    git.append(SPACE, "before")
+    with Repository(path) as repository:
+        own = embedded_authority(repository, label="own", rights=FileAccess, limits=Limits())
+        own.take(SPACE, lambda now: TAKES)
+    for log in (memory, git, GitLog(path)):
+        head = log.head(SPACE)
+        for said, code, field, _ in REFUSED.values():
+            with pytest.raises(BadEvent) as caught:
+                log.append(SPACE, *said)
+            assert (caught.value.code, caught.value.field) == (code, field)
+        assert log.head(SPACE) == head
+        log.append(SPACE, *TAKEN[0])

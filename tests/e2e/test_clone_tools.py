@@ -178,9 +178,10 @@ def test_append_whoami_and_lease_know_the_clone(ready: Garden, alice: Actor) -> 
     assert said[2] == ready.head()
     assert "alice" in shardd(alice, "whoami").must().stdout
     assert json.loads(shardd(alice, "lease", "show", "--json").must().stdout)["holder"] == "alice"
-    assert shardd(alice, "log").must().stdout == "", "what was not fetched is not shown"
-    alice.pull()
-    assert "Home is a page" in shardd(alice, "log").must().stdout
+    assert "Home is a page" in shardd(alice, "log").must().stdout, "what was appended from here was fetched"
+    alice.ssh(f"append {ready} note --force")
+    assert "note" not in shardd(alice, "log").must().stdout, "what was not fetched is not shown"
+    alice.git("fetch", "--quiet")
     assert "Home" in shardd(alice, "fold").must().stdout
     host = ready.server.host("log", str(ready)).must().stdout
     assert host == alice.ssh(f"log {ready}") == shardd(alice, "log").must().stdout
@@ -230,7 +231,7 @@ def test_wrong_words_and_wrong_places_are_explained(alice: Actor, garden: Garden
         (("log", "Not-A-Space"), 2, "is not a space name"),
         (("fold", "nowhere"), 1, "no-such-space"),
         (("diff", "1"), 2, "name two points"),
-        (("fold", "--at", "yesterday"), 2, "is no point in a log"),
+        (("fold", "--at", "someday"), 2, "is no point in a log"),
         (("--server", "http://x", "whoami"), 2, "is not the address of a server"),
         (("--dir",), 2, "--dir: expected one argument"),
         (("--dir", "/nonexistent", "whoami"), 2, "is not a server's directory"),
@@ -267,3 +268,28 @@ def test_where_the_space_stands_among_the_words(ready: Garden, alice: Actor) -> 
     assert "` help`" not in alice.denied("usage", "frob", says=["help`"]).stderr
     alice.git("switch", "--quiet", "--orphan", "drafts")
     assert "which space?" in shardd(alice, "lease", "show").stderr
+
+
+def test_a_space_that_lists_its_types_takes_no_other_by_any_client(garden: Garden, alice: Actor, carol: Actor) -> None:
+    alice.clone(garden)
+    alice.acquire(garden)
+    alice.git("config", "user.name", "alice")
+    carol.ssh(f"space types {garden} page.bound acme.seen")
+    alice.denied("not-permitted", f"space types {garden} --off")
+    alice.event("wip")
+    garden.refuses("type-not-allowed", alice, says=[f"{garden} takes no wip", "--amend --allow-empty"])
+    alice.git("reset", "--quiet", "--hard", "HEAD~1")
+    alice.event("page.bound: Home", {"pgae": "Home"})
+    garden.refuses("bad-event", alice, says=["data.page: page.bound: is missing; is `pgae` meant for it?"])
+    alice.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert f"the hook knows which types {garden.space} takes" in shardd(alice, "setup").must().stdout
+    assert "did you mean acme.seen?" in alice.try_git("commit", "--allow-empty", "-m", "acme.sean").stderr
+    alice.event("acme.seen")
+    alice.push()
+    carol.ssh(f"space types {garden} --off")
+    shardd(alice, "setup").must()
+    alice.event("note")
+    alice.push()
+    assert "ahead" in shardd(alice, "status", "--json").must().stdout
+    lease = next(line for line in shardd(alice, "status").must().stdout.splitlines() if line.startswith("lease"))
+    assert lease.split()[1:4] == ["alice,", "epoch", "1,"]

@@ -77,6 +77,8 @@ def test_json_may_stand_anywhere(words: str) -> None:
 def test_without_a_word_it_says_what_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert capsys.readouterr().out.startswith("usage: shardd ")
+    assert main(["help", "setup"]) == 0
+    assert capsys.readouterr().out.startswith("usage: shardd setup ")
 
 
 def test_it_runs_as_a_module() -> None:

@@ -192,6 +192,59 @@ def test_a_listing_stays_with_its_commit_and_the_next_one_follows_the_ref(tmp_pa
     assert before.where == git(tmp_path, "rev-parse", "HEAD~1") + ":Home.md"
 
 
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "HEAD~1",
+        "main^",
+        "main~1",
+        "v1",
+        "v1^{}",
+        "v1~0",
+        "@~",
+        "HEAD@{1}",
+        ":/first",
+        "other@{upstream}",
+        "heads/main^{commit}~1",
+        "caf\udce9",
+        "a b:",
+    ],
+)
+def test_a_ref_is_what_git_makes_of_it(tmp_path: Path, ref: str) -> None:
+    repo_of(tmp_path, {"Home": b"v1"})
+    git(tmp_path, "commit", "--quiet", "--amend", "-m", "first")
+    git(tmp_path, "tag", "-a", "-m", "one", "v1")
+    git(tmp_path, "update-ref", os.fsdecode(b"refs/heads/caf\xe9"), "HEAD")
+    git(tmp_path, "branch", "--quiet", "--track", "other", "main")
+    git(tmp_path, "branch", "--quiet", "base")
+    git(tmp_path, "config", "branch.other.merge", "refs/heads/base")
+    folder_of(tmp_path, {"Home": b"v2"})
+    git(tmp_path, "commit", "--quiet", "--all", "-m", "second")
+    shard = GitTreeShard(tmp_path, ref)
+    if ref == "a b:":
+        with pytest.raises(Misuse, match="names no commit"):
+            list(shard.pages())
+        return
+    assert [source.read() for source in shard.pages()] == [b"v1"]
+
+
+@pytest.mark.parametrize(
+    "ref", ["HEAD:Home.md", "HEAD^{tree}", "HEAD~7", "", "HEAD\nHEAD", "--all", "no such", "a\0b", "^HEAD", "@{u}"]
+)
+def test_what_names_no_commit(tmp_path: Path, ref: str) -> None:
+    with pytest.raises(Misuse, match="names no commit"):
+        list(GitTreeShard(repo_of(tmp_path, {"Home": b"v1"}), ref).pages())
+
+
+def test_a_work_tree_has_a_head_of_its_own(tmp_path: Path) -> None:
+    main = repo_of(tmp_path / "main", {"Home": b"v1"})
+    git(main, "worktree", "add", "--quiet", "-b", "spare", "../spare")
+    folder_of(tmp_path / "spare", {"Home": b"v2"})
+    git(tmp_path / "spare", "commit", "--quiet", "--all", "-m", "second")
+    read = [[source.read() for source in GitTreeShard(tmp_path / where).pages()] for where in ("main", "spare")]
+    assert read == [[b"v1"], [b"v2"]]
+
+
 def test_a_tag_and_an_oid_are_refs_too(tmp_path: Path) -> None:
     repo_of(tmp_path, {"Home": b"v1"})
     git(tmp_path, "tag", "--annotate", "--message=v1", "v1")
