@@ -13,14 +13,14 @@ from shardd.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from shardd.client.remote_log import RemoteLog
-    from shardd.core.event import Draft, Event, Head
+    from shardd.core.event import Event, Head
     from shardd.core.fold import Reducer, fold
     from shardd.core.kinds.default import DEFAULT_KINDS
     from shardd.core.kinds.kind import Kind
     from shardd.core.refusals import HeadMoved, NotHolder, StaleEpoch
     from shardd.core.state import CoordinationState
     from shardd.core.tenancy import Lease
-    from shardd.logs.decision_log import DecisionLog
+    from shardd.logs.decision_log import DecisionLog, Draft
     from shardd.logs.git_log import GitLog
     from shardd.logs.log_transfer import export_jsonl, import_jsonl, import_log, migrate_space
     from shardd.logs.memory_log import MemoryLog
@@ -69,7 +69,7 @@ _HOMES = {
     "DEFAULT_KINDS": "core.kinds.default",
     "DecisionLog": "logs.decision_log",
     "DictShard": "wiki.shard",
-    "Draft": "core.event",
+    "Draft": "logs.decision_log",
     "Event": "core.event",
     "FolderShard": "wiki.folder_shard",
     "GitLog": "logs.git_log",

@@ -59,7 +59,7 @@ def append_drafts(
             mine = held.next_epoch(space)
         batch = encode_batch(drafts, head, epoch=mine, limits=authority.limits)
         commits = [Candidate(oid, raw) for oid, raw in batch]
-        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create)
+        decision = held.append(space, head, commits, pusher, epoch, take_lease=take_lease, create=create, drafted=True)
         if isinstance(decision, Reject):
             raise decision.error()
         return list(decision.events[space_ref(space)])

@@ -112,7 +112,7 @@ class Authorities:
     def create(self, repo: str) -> None:
         """An empty repo; Rejected if there is one of that name."""
         server = self.server
-        server.install_hooks()
+        server.ensure_hooks()
         path = server.repos / f"{check_repo(repo)}.git"
         if not create_bare(path, hooks=server.hooks_path, limits=self.settings.now().limits):
             raise Rejected("exists", f"the repo {repo} exists already")

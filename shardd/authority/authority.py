@@ -14,45 +14,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
-from shardd.authority.facts import Options, Pusher, Standing, Terms, append_facts, gather, import_facts
-from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Incoming, Kept, Ledger, Stage, Transaction
+from shardd.authority.facts import Changed, Options, Pusher, Standing, Terms, append_facts, gather, import_facts
+from shardd.authority.ledger import Effect, Effects, Frozen, Growth, Incoming, Kept, Ledger, Stage, Taking, Transaction
 from shardd.core.append import exists_already, no_such_space
 from shardd.core.codec import genesis
 from shardd.core.event import MAX_SEQ, Event, Head
 from shardd.core.journal import Entry, encode_entry, entry_at, entry_of
 from shardd.core.lease import OneShot, Restored, Transition, Transitioned, change, observe
 from shardd.core.limits import Limits
-from shardd.core.names import check_space
+from shardd.core.names import check_new, check_space
 from shardd.core.objects import commit_oid
 from shardd.core.permission import check_lease_call
 from shardd.core.policy import Accept, Decision, Reject, decide
 from shardd.core.push_facts import Candidate, PushFacts
 from shardd.core.refs import Change, Ref, SpaceRef, classify, lease_ref, lock_of
 from shardd.core.roles import Rights, Role, require
-from shardd.core.tenancy import Ended, Lease, Tenancy, alike
-from shardd.errors import Misuse
+from shardd.core.taken_types import Takes
+from shardd.core.tenancy import Ended, Tenancy, alike
+from shardd.errors import Misuse, Unavailable
 from shardd.files.crash_points import Point, reached
 
 L_co = TypeVar("L_co", bound=Ledger, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The answer to a lease change. waiting: how many stand before the asker, if it was put in line instead."""
-
-    epoch: int
-    head: Head
-    lease: Lease | None
-    waiting: int | None = None
-
-    @classmethod
-    def of(cls, made: Transitioned, head: Head) -> Changed:
-        return cls(made.after.epoch, head, made.after.lease, made.waiting)
 
 
 class Authority(Generic[L_co]):
@@ -89,9 +76,17 @@ class Authority(Generic[L_co]):
         """Where the space stands; None if it does not exist."""
         return self.ledger.head(check_space(space))
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        """The events with seq greater than `after` (None: all), up to the head at the time of the call."""
-        return self.ledger.events(check_space(space), after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        """The events with seq greater than `after` (None: all), up to the head at the time of the call; see Ledger."""
+        return self.ledger.events(check_space(space), after, until=until, limit=limit, reverse=reverse)
 
     def spaces(self) -> Sequence[str]:
         """All that exist, by name."""
@@ -100,17 +95,20 @@ class Authority(Generic[L_co]):
     def existing(self, space: str) -> Head:
         """Like head, but Rejected where there is none."""
         if (head := self.head(space)) is None:
-            raise no_such_space(f"{self.label}/{space}")
+            raise no_such_space(f"{self.label}/{space}", self.spaces())
         return head
 
     def standing(self, space: str) -> Standing:
         """How things stand just now, without a lock: for showing, and for a first look at a push."""
         kept = self.ledger.kept(check_space(space))
-        standing = _standing(space, kept, self.ledger.head(space))
+        standing = Standing.of(space, kept, self.ledger.head(space))
         if standing.tenancy.lease != kept.tenancy.lease:
             # An expiry that somebody is told of must be stored first, so that no clock can take it back.
-            with self.hold([space]) as held:
-                return held.standing(space)
+            try:
+                with self.hold([space]) as held:
+                    return held.standing(space)
+            except Unavailable:  # a disk that takes nothing: then nobody is told of it
+                return replace(standing, tenancy=kept.tenancy)
         return standing
 
     def held_by(self, principal: str) -> list[str]:
@@ -191,7 +189,19 @@ class Authority(Generic[L_co]):
         self.existing(space)
         with self.hold([space]) as held:
             self._require_admin(space)
-            held.freeze(space, message)
+            held.commit(Effect(space, frozen=Frozen(message)))
+
+    def take(self, space: str, change: Callable[[Takes | None], Takes | None]) -> Takes | None:
+        """Have a space take other event types from now on, which `change` makes of those that it takes; None: any.
+
+        What it has stays. Rejected as `create` does.
+        """
+        self.existing(space)
+        with self.hold([space]) as held:
+            self._require_admin(space)
+            takes = change(held.standing(space).takes)
+            held.commit(Effect(space, taking=Taking(takes)))
+        return takes
 
     def _require_admin(self, space: str) -> None:
         require(self._rights(), self._by, Role.ADMIN, self.label, space)
@@ -217,7 +227,7 @@ class Held:
         self._transaction = transaction
 
     def standing(self, space: str) -> Standing:
-        return _standing(space, self._transaction.kept(space), self._transaction.head(space))
+        return Standing.of(space, self._transaction.kept(space), self._transaction.head(space))
 
     def find(self, space: str, head: Head, ids: Sequence[str]) -> Mapping[str, Head]:
         """Those of `ids` that the space has up to its head, and where."""
@@ -238,16 +248,16 @@ class Held:
         tenancy = observe(kept.tenancy, kept.now)
         if kept.lost is None:
             if tenancy != kept.tenancy:
-                self._commit(Effect(space, tenancy=tenancy))
+                self.commit(Effect(space, tenancy=tenancy))
             return
         over = Tenancy(space, epoch=max(kept.lost, kept.tenancy.epoch), ended=Ended.RESTORED)
         head = None if kept.lost >= over.epoch else self._transaction.head(space)
         if head is None:
-            self._commit(Effect(space, tenancy=over))
+            self.commit(Effect(space, tenancy=over))
             return
         # The journal lacks an epoch that somebody may have been told of: it says so by the one that begins now.
         made = change(over, Restored(over.epoch), kept.now, label=self._label(space))
-        self._commit(_remembered(space, kept, made, head))
+        self.commit(_remembered(space, kept, made, head))
 
     def change(self, space: str, transition: Transition) -> Changed:
         head = self._existing(space)
@@ -255,8 +265,8 @@ class Held:
         reached(Point.BEFORE_DECIDE)
         made = change(kept.tenancy, transition, kept.now, label=self._label(space))
         reached(Point.AFTER_DECIDE)
-        self._commit(_remembered(space, kept, made, head))
-        return Changed.of(made, head)
+        self.commit(_remembered(space, kept, made, head))
+        return Changed.of(made, head, kept.now)
 
     def create(self, space: str, *, seq: int = 0) -> Head:
         """See Authority.create; needs `creating`."""
@@ -266,26 +276,34 @@ class Held:
             raise exists_already(self._label(space))
         beginning = _genesis(space, seq=seq)
         head = Head(seq, beginning.oid)
-        self._commit(Effect(space, growth=Growth(None, head, beginning)))
+        self.commit(Effect(space, growth=Growth(None, head, beginning)))
         return head
 
     def take_over(
-        self, space: str, beginning: Head, head: Head, pusher: Pusher, options: Options, *, create: bool, stage: Stage
+        self,
+        space: str,
+        beginning: Head,
+        head: Head,
+        pusher: Pusher,
+        options: Options,
+        *,
+        create: bool,
+        stage: Stage,
+        checked: Takes | None,
     ) -> Decision:
         """Move the head from the genesis `beginning` to the head of a log that is imported whole, if the rules accept.
 
         create: begin the space as well if nobody has (needs `creating`); stage: where the log is
+        checked: what its events were held against
         """
         standing = self.standing(space)
-        facts = import_facts(self._authority.terms, pusher, standing, beginning, head.oid, options, create=create)
+        terms = self._authority.terms
+        facts = import_facts(terms, pusher, standing, beginning, head.oid, options, create=create, checked=checked)
         decision = _decided(facts)
         if isinstance(decision, Accept):
             growth = Growth(standing.head, head, stage=stage)
-            self._commit(self._grown(space, growth, decision, beginning))
+            self.commit(self._grown(space, growth, decision, beginning))
         return decision
-
-    def freeze(self, space: str, message: str | None) -> None:
-        self._commit(Effect(space, frozen=Frozen(message)))
 
     def next_epoch(self, space: str) -> int:
         """The epoch that the next tenure will have."""
@@ -301,24 +319,34 @@ class Held:
         *,
         take_lease: bool = False,
         create: bool = False,
+        drafted: bool = False,
     ) -> Decision:
         """Move the head from `expected` over `commits`, oldest first, if the rules accept it; write them if so.
 
         take_lease: take the lease for this append alone, if it is free
         create: begin the space by the same move if nobody has (needs `creating`); `expected` is its genesis then
+        drafted: the commits were made here, from events
         """
         standing = self.standing(space)
         before = standing.head
         known = partial(self.find, space, expected) if before else None
         options = Options(epoch, take_lease)
         facts = append_facts(
-            self._authority.terms, pusher, standing, expected, commits, known=known, options=options, create=create
+            self._authority.terms,
+            pusher,
+            standing,
+            expected,
+            commits,
+            known=known,
+            options=options,
+            create=create,
+            drafted=drafted,
         )
         decision = _decided(facts)
         if isinstance(decision, Accept):
             head = Head(expected.seq + len(commits), commits[-1].oid)
             growth = Growth(before, head, None if before else _genesis(space), commits)
-            self._commit(self._grown(space, growth, decision, expected))
+            self.commit(self._grown(space, growth, decision, expected))
         return decision
 
     def push(self, changes: Sequence[Change], options: Options, pusher: Pusher, incoming: Incoming) -> Decision:
@@ -352,7 +380,8 @@ class Held:
         made = change(kept.tenancy, OneShot(principal), kept.now, label=self._label(space))
         return _remembered(space, kept, made, head)
 
-    def _commit(self, effect: Effect) -> None:
+    def commit(self, effect: Effect) -> None:
+        """What changes in one space, by no rule but those that the caller has asked."""
         if effect != Effect(effect.space):
             self._transaction.commit(Effects([effect]))
 
@@ -373,10 +402,6 @@ def _decided(facts: PushFacts) -> Decision:
     return decision
 
 
-def _standing(space: str, kept: Kept, head: Head | None) -> Standing:
-    return Standing(space, head, observe(kept.tenancy, kept.now), kept.frozen, kept.now)
-
-
 def _remembered(space: str, kept: Kept, made: Transitioned, head: Head) -> Effect:
     """What a lease transition changes: what is remembered and, if an epoch began, what the journal says of it."""
     entry = None
@@ -387,5 +412,6 @@ def _remembered(space: str, kept: Kept, made: Transitioned, head: Head) -> Effec
 
 
 def _genesis(space: str, *, seq: int = 0) -> Candidate:
+    check_new("space", space)
     raw = genesis(space, seq=seq)
     return Candidate(commit_oid(raw), raw)

@@ -41,6 +41,7 @@ from shardd.files.crash_points import Point, reached
 from shardd.files.space_locks import HEAD, Lock
 from shardd.git import log_reader
 from shardd.git.kept_packs import KeptPacks, gather
+from shardd.git.log_reader import Part
 from shardd.git.pack_writer import PackWriter
 from shardd.git.plain_refs import plain_patterns, plainly
 from shardd.git.repository import Repository
@@ -60,14 +61,26 @@ class EmbeddedLedger:
         oid = self.repository.read_ref(space_ref(space))
         return None if oid is None else self.index.head(self.repository, space, oid)
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         oid = self.repository.read_ref(space_ref(space))
-        return iter(()) if oid is None else log_reader.events(self.repository, space, oid, after=after)
+        if oid is None:
+            return iter(())
+        part = Part(after, until, limit, reverse)
+        places = None if part == Part() else self.index.places(self.repository, space, oid)
+        return log_reader.events(self.repository, space, oid, part, places=places)
 
     def kept(self, space: str) -> Kept:
         stored, mark = self.leases.look(space)
         record = stored or Record(Tenancy(space))
-        return Kept(record.tenancy, read(self.source, mark).time, record.frozen, record.journal)
+        return Kept(record.tenancy, read(self.source, mark).time, record.frozen, record.journal, takes=record.takes)
 
     def spaces(self) -> Sequence[str]:
         return self.repository.spaces()
@@ -174,7 +187,7 @@ class EmbeddedTransaction:
     def kept(self, space: str) -> Kept:
         record = self._records[space]
         now = self._clock(space).time
-        return Kept(record.tenancy, now, record.frozen, record.journal, self._lost.get(space))
+        return Kept(record.tenancy, now, record.frozen, record.journal, self._lost.get(space), record.takes)
 
     def head(self, space: str) -> Head | None:
         if space not in self._heads:
@@ -209,7 +222,7 @@ class EmbeddedTransaction:
             if effect.entry is not None:
                 raws.append(effect.entry)
                 steps.append(self._step(effect, effect.entry))
-            elif effect.tenancy is not None or effect.frozen is not None:
+            elif any(part is not None for part in (effect.tenancy, effect.frozen, effect.taking)):
                 self._save(self._after(effect), self._clock(effect.space))
         if effects.incoming is None:
             raws += [event.raw for event in events]
@@ -247,7 +260,8 @@ class EmbeddedTransaction:
     def _after(self, effect: Effect) -> Record:
         record = self._records[effect.space]
         frozen = record.frozen if effect.frozen is None else effect.frozen.message
-        return replace(record, tenancy=effect.tenancy or record.tenancy, frozen=frozen)
+        takes = record.takes if effect.taking is None else effect.taking.takes
+        return replace(record, tenancy=effect.tenancy or record.tenancy, frozen=frozen, takes=takes)
 
     def _load(self, space: str) -> None:
         stored, mark = self._ledger.leases.look(space)

@@ -10,7 +10,7 @@ from pathlib import Path
 from shardd.core.limits import Limits
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.files import hook_install
-from shardd.files.durable import sync_directories, sync_files
+from shardd.files.durable import check_owner, sync_directories, sync_files, writing
 from shardd.git.place import place_of, remotes_of
 from shardd.git.program import Git
 from shardd.git.repository import STATE, Repository, create_bare, hardened
@@ -39,8 +39,10 @@ def prepare(path: Path) -> None:
     there = place_of(path)
     if there is None or not there.bare:
         raise Misuse(f"{path} is not a bare git repository")
+    check_owner(path)
     check_original(path)
-    _harden(path)
+    with writing(path / STATE):
+        _harden(path)
 
 
 def _prepared(path: Path) -> bool:
@@ -53,8 +55,17 @@ def _prepared(path: Path) -> bool:
 
 
 def check_original(path: Path) -> None:
-    """Rejected if the bare repo at `path` is a copy of somebody's."""
+    """Rejected, before anything is written, if no log can be kept in the bare repo at `path`: it is a copy of
+    somebody's, or of sha256, whose objects nobody here reads.
+    """
     with Repository(path) as repository:
+        format = "".join(repository.git.values("extensions.objectFormat")[-1:]) or "sha1"
+        if format != "sha1":
+            raise Rejected(
+                "not-permitted",
+                f"{path} is a repository of {format}, and a log is kept in one of sha1",
+                "make one: `git init --bare --object-format=sha1 PATH`",
+            )
         holds = not is_embedded(path) and bool(repository.spaces())
         source = remotes_of(repository.git).copied(holds_spaces=holds)
     if source is not None:

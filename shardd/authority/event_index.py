@@ -29,6 +29,8 @@ from shardd.authority.index_file import (
     grow,
     install,
     opened,
+    place_after,
+    place_up_to,
     rows_of,
     stands_at,
     tail_rows,
@@ -37,7 +39,7 @@ from shardd.core.codec import decode_genesis, skim
 from shardd.core.event import Head
 from shardd.core.objects import first_parent
 from shardd.core.refs import space_ref
-from shardd.errors import BadEvent, Corrupt, Unavailable
+from shardd.errors import BadEvent, Corrupt, SharddError, Unavailable
 from shardd.files.durable import writing
 from shardd.git import log_reader
 from shardd.git.repository import NEAR, Repository
@@ -75,6 +77,24 @@ class EventIndex:
             if repository.has(at.oid) and repository.git.is_ancestor(at.oid, head.oid):
                 return {id: at}
         return {}
+
+    def places(self, repository: Repository, space: str, oid: str) -> log_reader.Places | None:
+        """Where the events of the log stand that ends with the commit `oid`; None if the index cannot be proven to be
+        of this log without looking far. Needs no lock.
+        """
+        with suppress(sqlite3.Error, Unusable, SharddError), opened(self.path(space), patience=0) as connection:
+            base = stands_at(connection)
+            tail = Tail(self._tail(space), base).rows
+            known = {base.oid, *(at.oid for at in tail.values())}
+            at: str | None = oid
+            for _ in range(FOLD):
+                if at is None:
+                    return None
+                if at in known:
+                    # Rows are added along the log alone: whoever stands in it has all of its rows from it.
+                    return _Places(self.path(space), base.seq)
+                at = first_parent(repository.commit(at))
+        return None
 
     def find(self, repository: Repository, space: str, head: Head, ids: Iterable[str]) -> dict[str, Head]:
         """Those of `ids` that the space has up to its head, and where. Under the space's lock."""
@@ -214,6 +234,24 @@ class Draft:
         install(self.file, self._path)
         with suppress(OSError):  # it goes by itself once there is something to add
             self._tail.unlink()
+
+
+class _Places:
+    """The places that a database knows, up to the seq that it stands at."""
+
+    def __init__(self, path: Path, newest: int) -> None:
+        self._path = path
+        self._newest = newest
+
+    def after(self, seq: int, count: int) -> Head | None:
+        with suppress(sqlite3.Error, Unusable), opened(self._path, patience=0) as connection:
+            return place_after(connection, seq, count, self._newest)
+        return None
+
+    def up_to(self, seq: int) -> Head | None:
+        with suppress(sqlite3.Error, Unusable), opened(self._path, patience=0) as connection:
+            return place_up_to(connection, seq) if seq <= self._newest else None
+        return None
 
 
 class _Held(Exception):

@@ -10,14 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from shardd.authority.ledger import Incoming
+from shardd.authority.ledger import Incoming, Kept
 from shardd.core.codec import genesis_oid
 from shardd.core.event import Head
+from shardd.core.lease import Transitioned, observe
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.push_facts import Candidate, ChangeFacts, PushFacts, Relation, SpaceFacts, claimed_ids
 from shardd.core.refs import NOTES, Change, Mover, Ref, family_of, space_ref
 from shardd.core.roles import Rights, Role
-from shardd.core.tenancy import Tenancy
+from shardd.core.taken_types import Takes
+from shardd.core.tenancy import Lease, Tenancy
 from shardd.errors import Misuse
 
 
@@ -39,6 +41,31 @@ class Standing:
     tenancy: Tenancy
     frozen: str | None
     now: int
+    takes: Takes | None = None
+
+    @classmethod
+    def of(cls, space: str, kept: Kept, head: Head | None) -> Standing:
+        return cls(space, head, observe(kept.tenancy, kept.now), kept.frozen, kept.now, kept.takes)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The answer to a lease change, at `now` of the lease clock.
+
+    waiting: how many stand before the asker, if it was put in line instead; they and the holder are in `line`, in turn
+    """
+
+    epoch: int
+    head: Head
+    lease: Lease | None
+    now: int
+    waiting: int | None = None
+    line: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, made: Transitioned, head: Head, now: int) -> Changed:
+        before = tuple(waiter.principal for waiter in made.after.waiters[: made.waiting or 0])
+        return cls(made.after.epoch, head, made.after.lease, now, made.waiting, before)
 
 
 class Ground(Protocol):
@@ -124,11 +151,12 @@ def append_facts(
     known: Callable[[list[str]], Mapping[str, Head]] | None,
     options: Options,
     create: bool = False,
+    drafted: bool = False,
 ) -> PushFacts:
     """The facts of an append to one space whose commits are at hand, oldest first, and need not be stored yet.
 
     known: finds those of some Event-Ids that the space has, None if it has none; Misuse if there is no commit
-    create: a space that does not exist may be begun by it
+    create: a space that does not exist may be begun by it; drafted: the commits were made here
     """
     if not commits:
         raise Misuse("an append without events")
@@ -138,7 +166,7 @@ def append_facts(
     relation = Relation.EXTENDS if standing.head == expected else Relation.FORKS
     found = known(claimed_ids(commits)) if known and relation is Relation.EXTENDS else {}
     change = Change(space_ref(standing.space), expected.oid, commits[-1].oid)
-    space = replace(space_facts(standing, relation, commits, found), begins=begins)
+    space = replace(space_facts(standing, relation, commits, found), begins=begins, drafted=drafted)
     return _one_space(terms, pusher, standing, change, space, options)
 
 
@@ -151,8 +179,11 @@ def import_facts(
     options: Options,
     *,
     create: bool,
+    checked: Takes | None,
 ) -> PushFacts:
     """The facts of an import of a whole log. create: a space that does not exist may be begun by it
+
+    checked: what its events were held against, one by one
 
     beginning, tip: the genesis and the newest commit of its chain; None before that is known
     """
@@ -161,7 +192,7 @@ def import_facts(
         standing = replace(standing, head=beginning or Head(0, genesis_oid(standing.space)))
     old = beginning or standing.head
     change = Change(space_ref(standing.space), old.oid if old else None, tip or "")
-    space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True, begins=begins)
+    space = replace(space_facts(standing, Relation.EXTENDS, (), {}), importing=True, begins=begins, checked=checked)
     return _one_space(terms, pusher, standing, change, space, options)
 
 
@@ -173,6 +204,7 @@ def _one_space(
         change=change,
         role=terms.rights.role(who, terms.label, standing.space),
         may_import=terms.rights.may_import(who, terms.label, standing.space),
+        owner=terms.rights.owner,
         current=standing.head.oid if standing.head else None,
         space=space,
     )
@@ -230,6 +262,7 @@ class _Push:
             change=change,
             role=role,
             may_import=ref.space is not None and rights.may_import(self.who, repo, ref.space),
+            owner=rights.owner,
             current=current,
             symbolic=symbolic,
             kept=kept,
@@ -264,6 +297,7 @@ def space_facts(
         tenancy=standing.tenancy,
         now=standing.now,
         frozen=standing.frozen,
+        takes=standing.takes,
         relation=relation,
         commits=commits,
         known_ids=known,

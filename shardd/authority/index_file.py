@@ -30,6 +30,7 @@ _SCHEMA = (
     "CREATE TABLE event (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, oid TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA user_version = {_VERSION}",
 )
+_BY_SEQ = "CREATE INDEX IF NOT EXISTS by_seq ON event (seq)"
 _LOOKUP = 500  # ids in one query, below SQLite's limit on parameters
 _BUILDING_KIB = 65_536  # memory for the pages of a database that is built
 _LINE = re.compile(rb"([0-9a-f]{8}) (-?\d{1,16}) ([0-9a-f]{40,64}) ([!-~]{1,128})\Z")
@@ -80,8 +81,22 @@ def rows_of(connection: sqlite3.Connection, ids: list[str]) -> dict[str, Head]:
     return found
 
 
+def place_after(connection: sqlite3.Connection, seq: int, count: int, newest: int) -> Head | None:
+    """The event so many places after a seq, or the last one, none above `newest`."""
+    query = "SELECT seq, oid FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    found = connection.execute(query, (seq, newest, count)).fetchall()
+    return Head(*found[-1]) if found else None
+
+
+def place_up_to(connection: sqlite3.Connection, seq: int) -> Head | None:
+    """The last event up to a seq."""
+    row = connection.execute("SELECT seq, oid FROM event WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (seq,)).fetchone()
+    return None if row is None else Head(*row)
+
+
 def grow(connection: sqlite3.Connection, head: Head, rows: Iterable[Row]) -> None:
     """Put rows in and stand at `head`, on disk when this returns."""
+    connection.execute(_BY_SEQ)  # which an earlier shardd did without
     connection.executemany("REPLACE INTO event VALUES (?, ?, ?)", rows)
     connection.execute("REPLACE INTO head VALUES (1, ?, ?)", (head.seq, head.oid))
     reached(Point.IN_INDEX)
@@ -100,6 +115,7 @@ def build(path: Path, head: Head, rows: Iterable[Row]) -> None:
         ):
             connection.execute(statement)
         connection.executemany("INSERT INTO event VALUES (?, ?, ?)", rows)
+        connection.execute(_BY_SEQ)
         connection.execute("INSERT INTO head VALUES (1, ?, ?)", (head.seq, head.oid))
         reached(Point.IN_INDEX)
         connection.execute("COMMIT")

@@ -20,6 +20,7 @@ import msgspec
 
 from shardd.authority.lease_clock import Mark
 from shardd.core.names import is_id
+from shardd.core.taken_types import Takes
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Corrupt, SharddError, Unavailable
 from shardd.files.crash_points import Point, reached
@@ -27,7 +28,8 @@ from shardd.files.durable import sync_directories, writing, written_whole
 
 FOLDER = "leases"
 OLD = "authority.db"
-_VERSION = 1
+_VERSION = 2
+"""Written where there is anything that the first version knows nothing of: whoever would forget it does not read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,10 @@ class Record:
     journal: str | None = None
     entry: bytes | None = None
     frozen: str | None = None
+    takes: Takes | None = None
 
 
-class _Stored(msgspec.Struct, frozen=True):
+class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     """The content of a file, as JSON. version: anything but ours is not read"""
 
     version: int
@@ -49,6 +52,7 @@ class _Stored(msgspec.Struct, frozen=True):
     entry: bytes | None
     frozen: str | None
     mark: Mark
+    takes: Takes | None = None
 
 
 class LeaseStore:
@@ -81,7 +85,7 @@ class LeaseStore:
                 return old
         if found is None:
             return None, None
-        return Record(found.tenancy, found.journal, found.entry, found.frozen), found.mark
+        return Record(found.tenancy, found.journal, found.entry, found.frozen, found.takes), found.mark
 
     def spaces(self) -> list[str]:
         """Those that anything was ever written about."""
@@ -93,7 +97,8 @@ class LeaseStore:
     def save(self, record: Record, mark: Mark) -> None:
         """Both, on disk when this returns. To be called under the space's lock."""
         space = record.tenancy.space
-        stored = _Stored(_VERSION, record.tenancy, record.journal, record.entry, record.frozen, mark)
+        version = 1 if record.takes is None else _VERSION
+        stored = _Stored(version, record.tenancy, record.journal, record.entry, record.frozen, mark, takes=record.takes)
         with writing(self._folder):
             if not self._folder.is_dir():
                 self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -191,7 +196,7 @@ class _OldStore:
 def _mend(space: str) -> str:
     return (
         f"move the file away: the lease of {space} ends, and epochs go on from refs/leases/{space}; "
-        "if the space was frozen, it must be frozen again"
+        "if the space was frozen, or its types were listed, that must be done again"
     )
 
 

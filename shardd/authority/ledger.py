@@ -27,6 +27,7 @@ from shardd.core.limits import Limits
 from shardd.core.notes import NotesFacts
 from shardd.core.push_facts import Candidate, Relation
 from shardd.core.refs import Change, Ref
+from shardd.core.taken_types import Takes
 from shardd.core.tenancy import Tenancy
 
 Commits: TypeAlias = Iterator[tuple[str, bytes]]
@@ -38,6 +39,7 @@ class Kept:
     """What is remembered of one space, as of `now` by its clock, in milliseconds: that never goes back.
 
     frozen: the operator's message, if it is read-only; journal: oid of its newest published entry
+    takes: the event types that it takes, None for any
     lost: the epoch of that entry (0: there is none), where what is remembered and what is published are not of one
     piece, as after the loss of either; else None
     """
@@ -47,6 +49,7 @@ class Kept:
     frozen: str | None = None
     journal: str | None = None
     lost: int | None = None
+    takes: Takes | None = None
 
 
 class Stage(Protocol):
@@ -86,6 +89,13 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
+class Taking:
+    """takes: the event types that are taken from now on, None for any"""
+
+    takes: Takes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What changes in one space; None where nothing does. entry: a commit for its journal, after the newest
 
@@ -97,6 +107,7 @@ class Effect:
     entry: bytes | None = None
     growth: Growth | None = None
     frozen: Frozen | None = None
+    taking: Taking | None = None
     quiet: bool = False
 
 
@@ -168,9 +179,18 @@ class Ledger(Protocol):
 
     def kept(self, space: str) -> Kept: ...
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
 
+        until, limit, reverse: see ReadableLog in logs/decision_log.py
         An unknown space has none; Corrupt where one does not read. Every read of a log comes through here: a ledger
         that is elsewhere is caught up first.
         """

@@ -19,6 +19,7 @@ from shardd.core.notes import NotesFacts
 from shardd.core.objects import commit_oid, first_parent, parents
 from shardd.core.push_facts import Candidate, Relation, claimed_ids
 from shardd.core.refs import LeaseRef, Ref, SpaceRef, classify
+from shardd.core.taken_types import Takes
 from shardd.core.tenancy import Tenancy
 from shardd.errors import Unavailable
 
@@ -46,6 +47,7 @@ class _Log:
 class _Leases:
     tenancy: Tenancy
     frozen: str | None = None
+    takes: Takes | None = None
     journal: list[tuple[str, bytes]] = field(default_factory=list)
 
 
@@ -87,13 +89,23 @@ class MemoryLedger:
             log = self._logs.get(space)
             return None if log is None else log.head
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         log = self._logs.get(space)
         if log is None:
             return iter(())
         start = 0 if after is None else bisect_right(log.seqs, after)
+        end = len(log.seqs) if until is None else bisect_right(log.seqs, until)
+        places = range(start, end)[::-1] if reverse else range(start, end)
         # Decoded anew for each reader: a reader that changes the data it was given changes nobody else's.
-        found = ((log.seqs[at], *log.commits[at]) for at in range(start, len(log.seqs)))
+        found = ((log.seqs[at], *log.commits[at]) for at in places[:limit])
         return (decode_event(raw, oid=oid, parent_seq=seq - 1) for seq, oid, raw in found)
 
     def kept(self, space: str) -> Kept:
@@ -101,7 +113,7 @@ class MemoryLedger:
             self._mark = read(self._source, self._mark)
             found = self._leases.get(space) or _Leases(Tenancy(space))
             journal = found.journal[-1][0] if found.journal else None
-            return Kept(found.tenancy, self._mark.time, found.frozen, journal)
+            return Kept(found.tenancy, self._mark.time, found.frozen, journal, takes=found.takes)
 
     def spaces(self) -> Sequence[str]:
         with self._lock:
@@ -179,6 +191,8 @@ class MemoryLedger:
             leases.tenancy = effect.tenancy
         if effect.frozen is not None:
             leases.frozen = effect.frozen.message
+        if effect.taking is not None:
+            leases.takes = effect.taking.takes
         if effect.growth is not None:
             self._grow(effect.space, effect.growth)
 

@@ -12,11 +12,14 @@ from shardd.authority.authority import Authority
 from shardd.authority.facts import Options, Pusher, import_facts
 from shardd.authority.ledger import Ledger
 from shardd.core.event import Head
-from shardd.core.import_chain import Imported, Placed, chain, twice
+from shardd.core.import_chain import Imported, Placed, chain, fitting, twice
 from shardd.core.jsonl import Numbered
+from shardd.core.names import check_new
 from shardd.core.policy import Reject, decide
 from shardd.errors import BadEvent, SharddError, Unavailable
 from shardd.files.duplicate_ids import SeenIds, Twice
+
+_LONG = 10_000  # events whose sender wants to know why there is no answer yet
 
 
 def import_events(
@@ -30,17 +33,24 @@ def import_events(
     create: bool = False,
     dry_run: bool = False,
     gone: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Imported:
     """What became of it, durable; or Rejected, BadEvent, Unavailable, and nothing is there.
 
     options: the epoch the pusher believes in, and whether to take a free lease for this alone
     create: begin the space if nobody has; keep_gaps: see core/import_chain.py
     dry_run: find out all of it, and leave nothing; gone: whether whoever sends the events has left
+    tell: is told how far it is, where the log is long, once all of it is here
     """
     terms = authority.terms
     options = options or Options()
-    _refuse(decide(import_facts(terms, pusher, authority.standing(space), None, None, options, create=create)))
-    commits = chain(space, events, keep_gaps=keep_gaps, limits=terms.limits)
+    standing = authority.standing(space)
+    takes = standing.takes
+    _refuse(decide(import_facts(terms, pusher, standing, None, None, options, create=create, checked=takes)))
+    if standing.head is None:
+        check_new("space", space)
+    fit = fitting(events, takes, f"{authority.label}/{space}")
+    commits = chain(space, fit, keep_gaps=keep_gaps, limits=terms.limits)
     if dry_run:
         return measure(commits)
     with SeenIds() as seen, authority.ledger.stage(space) as stage:
@@ -56,10 +66,15 @@ def import_events(
         if gone():
             # Its end may be where the line was cut, and not the end of the log.
             raise Unavailable("whoever sent the log has left before its end was acknowledged", "send it again")
+        if count >= _LONG:
+            tell(f"all {count:,} events are here and sound; writing their index")
         beginning, head = Head(first.seq, first.oid), Head(last.seq, last.oid)
         stage.ready(head, seen.rows())
+        if count >= _LONG:
+            tell("the index is written; putting the log in its place")
         with authority.hold([space], creating=create) as held:
-            _refuse(held.take_over(space, beginning, head, pusher, options, create=create, stage=stage))
+            made = held.take_over(space, beginning, head, pusher, options, create=create, stage=stage, checked=takes)
+            _refuse(made)
     return Imported(count, head)
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.commands.grammar import Grammar, Words
-from shardd.errors import Misuse, Rejected, Unavailable
+from shardd.errors import Misuse, Rejected
 from shardd.files.access import PublicKey
+from shardd.files.durable import check_owner
 from shardd.files.server_dir import ServerDir
 
 
@@ -67,8 +68,7 @@ def add(words: Words) -> None:
 
 def check_owned(server: ServerDir) -> None:
     """Nothing if we run as the directory's owner, else Unavailable."""
-    if not server.is_ours():
-        raise Unavailable(f"{server.root} does not belong to the user that this runs as", "run it as its owner")
+    check_owner(server.root)
 
 
 def _options(server: ServerDir, name: str, key: PublicKey) -> str:

@@ -5,13 +5,13 @@ A branch that tracks another is followed to where it leads; what it is called sa
 
 from __future__ import annotations
 
-import difflib
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.core.names import Address, check_space, is_id
+from shardd.core.nearest import nearest
 from shardd.core.refs import LOG, SPACES
 from shardd.errors import Misuse, Rejected, Unavailable
 from shardd.git.place import Fetching, Remotes
@@ -60,8 +60,8 @@ class Clone:
         """What was fetched; Rejected if the space was not."""
         log = GitLog(self.folder, remote=self.fetching.remote if self.fetching.refspecs else None)
         if log.head(space) is None:
-            near = difflib.get_close_matches(space, self.spaces(), n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
+            near = nearest(space, self.spaces())
+            meant = f"did you mean {near}? " if near else ""
             raise Rejected(
                 "no-such-space",
                 f"there is no space {space} here, as last fetched",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shardd.authority.authorities import Authorities
-from shardd.cli import authorized_keys, migrate, openssh
+from shardd.cli import authorized_keys, completion, migrate, openssh
 from shardd.cli.progress import open_input
+from shardd.cli.terminal import confirmed
 from shardd.commands import maintenance
 from shardd.commands.all_commands import add_all, run_on
 from shardd.commands.caller import Context
@@ -24,7 +27,7 @@ from shardd.core.roles import ALL, Grant
 from shardd.errors import Misuse, SharddError, Unavailable
 from shardd.files.access import PublicKey
 from shardd.files.audit_log import Audit
-from shardd.files.durable import keep_others_out
+from shardd.files.durable import keep_others_out, user_name
 from shardd.files.server_dir import ServerDir
 from shardd.files.work import Work
 from shardd.git.program import require_version
@@ -49,9 +52,7 @@ class Serve:
     listen: str | None
 
 
-def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
-    """Run one command against the directory; the exit status."""
-    keep_others_out()
+def _grammar() -> Grammar:
     grammar = Grammar(_ABOUT)
     choices = grammar.words
     init = choices.command("init", Init, "make a server's directory")
@@ -63,6 +64,14 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
     add_all(choices)
     migrate.add(choices)
     maintenance.add(choices)
+    completion.add(choices)
+    return grammar
+
+
+def run(words: Sequence[str], directory: str | None, acting_as: str | None, voice: Voice) -> int:
+    """Run one command against the directory; the exit status."""
+    keep_others_out()
+    grammar = _grammar()
 
     reach = f"shardd --dir {directory}" if directory else "shardd"
     work, serving = Work(who=acting_as, origin=f"host {_user()}".strip()), False
@@ -70,6 +79,8 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
 
     def run_one(command: object) -> Steps:
         nonlocal serving
+        if isinstance(command, completion.Completion):
+            return command.of(_grammar())
         if isinstance(command, Init):
             return _init(command)
         if isinstance(command, maintenance.Restore):
@@ -77,9 +88,17 @@ def run(words: Sequence[str], directory: str | None, acting_as: str | None, voic
         if isinstance(command, migrate.Migrate):
             return migrate.run(command, _context(_opened(directory), acting_as) if directory else None)
         authorities = _opened(directory)
+        _as_owner(authorities.server, [*(["--as", acting_as] if acting_as else []), *words])
         if isinstance(command, maintenance.Doctor):
             return command.examine(authorities)  # even where a context could not be made
-        context = replace(_context(authorities, acting_as), work=work, reach=reach)
+        context = replace(
+            _context(authorities, acting_as),
+            work=work,
+            reach=reach,
+            terminal=sys.stdout.isatty(),
+            confirmed=confirmed,
+            tell=voice.err,
+        )
         work.who = context.principal
         if isinstance(command, Serve):
             serving = True
@@ -107,10 +126,17 @@ def _opened(directory: str | None) -> Authorities:
     return Authorities.open(ServerDir(Path(directory)))
 
 
+def _as_owner(server: ServerDir, words: Sequence[str]) -> None:
+    """Nothing if we run as the owner of the files: whatever else we made there, the server could not use, and it would
+    not start again.
+    """
+    if not server.is_ours():
+        owner, me = user_name(server.root.stat().st_uid), user_name(os.geteuid())
+        how = shlex.join(["sudo", "-u", owner, "shardd", "--dir", str(server.root), *words])
+        raise Unavailable(f"{server.root} belongs to {owner}, and you are {me}", f"run it as {owner}: `{how}`")
+
+
 def _context(authorities: Authorities, acting_as: str | None) -> Context:
-    server = authorities.server
-    if not os.access(server.repos, os.W_OK):
-        raise Unavailable(f"you may not write {server.root}", "run this as the user that owns it")
     who = authorities.granted().local.get(_user()) if acting_as is None else check_principal(acting_as)
     rights = authorities.operator if acting_as is None else authorities.granted
     return Context(authorities, who, rights, opened=open_input, target=_target)
@@ -138,12 +164,12 @@ def _init(asked: Init) -> Answer[Done]:
         name = check_principal(asked.admin[0])
         with open_input(asked.admin[1]) as file:
             admin = name, PublicKey.given(file.read(65_536).decode("utf-8", "replace"))
-    server = ServerDir.create(Path(asked.root))
-    keys = host_keys(server.host_keys)
-    if admin is not None:
-        server.access.add_key(*admin)
-        server.access.grant(Grant(admin[0], "admin", ALL))
-    host, port = parse_address(server.settings().listen)
+    with ServerDir.begun(Path(asked.root)) as server:
+        keys = host_keys(server.host_keys)
+        if admin is not None:
+            server.access.add_key(*admin)
+            server.access.grant(Grant(admin[0], "admin", ALL))
+        host, port = parse_address(server.settings().listen)
     public = (key.export_public_key().decode().split() for key in keys)
     known = [f"[{host}]:{port} {kind} {blob}" for kind, blob, *_ in public]
     lines = [

@@ -21,10 +21,10 @@ from shardd.cli.terminal import Terminal, spelled
 from shardd.commands.grammar import PROGRAM, HelpAsked, Parser
 from shardd.errors import Misuse, SharddError
 
-_HERE = frozenset({"init", "serve", "migrate", "restore", "-h", "--help", "help"})
+_HERE = frozenset({"completion", "init", "serve", "migrate", "restore", "-h", "--help", "help"})
 """What needs no server to be named."""
 
-_LOCAL = frozenset({"diff", "export", "fold", "log", "setup", "verify"})
+_LOCAL = frozenset({"diff", "explain", "export", "fold", "log", "setup", "show", "status", "verify"})
 """What a clone answers by itself (cli/local.py)."""
 
 
@@ -70,6 +70,7 @@ def _said(argv: list[str]) -> int:
 
 def _main(argv: list[str]) -> int:
     where, words = _where(argv)
+    words = words or ["help"]
     if words == ["--version"]:
         from shardd.version import VERSION
 
@@ -88,6 +89,8 @@ def _main(argv: list[str]) -> int:
         from shardd.cli import authorized_keys
 
         return authorized_keys.run(words, where.dir)
+    if words[:1] == ["help"] and words[1:2] == ["setup"]:
+        words = ["setup", "--help"]
     here = where.server is None and where.dir is None
     if here and words and words[0] in _LOCAL and not _only_far(words[0]):
         from shardd.cli import local

@@ -95,6 +95,7 @@ class Shell:
             gone=_hung_up,
             rights=partial(self._access, authorities),
             fingerprint=self.key,
+            tell=voice.err,
             work=work,
             reach=reach,
         )
@@ -148,7 +149,7 @@ def _serve_git(
     authorities: Authorities, access: Access, request: GitService, told: _Told, reach: str, voice: Voice
 ) -> int:
     work, name = told.work, told.work.who or ""
-    hooks = authorities.server.install_hooks()
+    hooks = authorities.server.ensure_hooks()
     protocol = os.environ.get("GIT_PROTOCOL", "")
     extra = {"SHARDD_REACH": reach, "SHARDD_ORIGIN": work.origin, "SHARDD_KEY": work.key or ""}
     prepared = git_run(authorities, access, request, name, hooks=hooks, protocol=protocol, extra=extra)

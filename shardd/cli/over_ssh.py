@@ -18,10 +18,10 @@ from shardd.client.address import Remote, parse_url
 from shardd.client.users_ssh import no_ssh, reached
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.grammar import HelpAsked, RawParser
-from shardd.commands.import_export import Import
+from shardd.commands.import_export import Export, Import
 from shardd.core.names import Address
 from shardd.errors import Misuse, Unavailable
-from shardd.logs.log_transfer import lines_of
+from shardd.logs.log_transfer import lines_of, output
 
 _CHUNK = 256 * 1024
 
@@ -37,6 +37,8 @@ def run(words: Sequence[str], url: str | None) -> int:
     if words[:1] == ["import"]:
         return upload(words, remote)
     sent = with_space(words, remote)
+    if words[:1] == ["export"] and (done := download(sent, remote)) is not None:
+        return done
     try:
         status = reached(remote.destination, subprocess.run(remote.command(sent), check=False).returncode)
     except FileNotFoundError:
@@ -73,7 +75,9 @@ def with_space(words: Sequence[str], remote: Remote) -> list[str]:
         said = vars(parser.parse_intermixed_args(told))
     except (Misuse, HelpAsked):
         return list(words)
-    given = [word for name in parser.takes if isinstance(word := said[name], _Word)]
+    values = (said[name] for name in parser.takes)
+    words_of = (each for value in values for each in (value if isinstance(value, list) else [value]))
+    given = [word for word in words_of if isinstance(word, _Word)]
     # Just before the other arguments: argparse wants them together.
     at = given[0].at if given else len(words)
     if given and _is_address(given[0]):
@@ -115,6 +119,20 @@ def upload(words: Sequence[str], remote: Remote) -> int:
     with open_input(asked.command.file) as stream:
         chunks = iter(lambda: stream.read(_CHUNK), b"")
         return send(remote, import_words(asked.command) + (["--json"] if asked.json else []), chunks)
+
+
+def download(words: Sequence[str], remote: Remote) -> int | None:
+    """`export REPO/SPACE -o FILE`: what the server sends goes to that file, here. None if no FILE is named."""
+    try:
+        asked = server_grammar().parse(words).command
+    except Misuse:
+        return None  # the server says what is wrong, and what may be asked
+    assert isinstance(asked, Export)
+    if asked.file == "-":
+        return None
+    with output(asked.file, force=asked.force) as file:
+        file.writelines(received(remote, ["export", str(asked.address)]))
+    return 0
 
 
 def import_words(asked: Import) -> list[str]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.cli.clone import Clone, folder_of, git, settings
+from shardd.cli.hook_types import tell_hook
 from shardd.cli.setup_changes import Changes
 from shardd.cli.user_config import UserConfig
 from shardd.client.address import Remote, parse_url
@@ -58,6 +59,7 @@ class Setup:
             *_history(changes, remotes, clone),
             *_pushing(changes, remotes, ask=self.take_lease),
             *_hook(changes, clone),
+            *tell_hook(parse_url(clone.url), clone.folder),
         ]
         return say([f"set up for {me}", *(f"  {line}" for line in done)], {"principal": me, "done": list(done)})
 

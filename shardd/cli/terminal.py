@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,16 +51,16 @@ class Terminal:
 
     @contextmanager
     def paged(self, *, long: bool) -> Iterator[bool]:
-        """A pager as git would choose it (GIT_PAGER, PAGER, less), quitting by itself if all fits on the screen."""
+        """The pager that git would choose, quitting by itself if all fits on the screen."""
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        words = shlex.split(os.environ.get("GIT_PAGER", os.environ.get("PAGER", "less")))
-        if not (long and sys.stdout.isatty()) or words in ([], ["cat"]):
+        command = chosen_pager() if long and sys.stdout.isatty() else ""
+        if command in ("", "cat"):
             yield colours
             return
         try:
-            pager = subprocess.Popen(
-                words, stdin=subprocess.PIPE, text=True, errors="backslashreplace", env={"LESS": "FRX", **os.environ}
-            )
+            # As git does: it may be any command of the shell.
+            words, env = ["sh", "-c", command], {"LESS": "FRX", "LV": "-c", **os.environ}
+            pager = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, errors="backslashreplace", env=env)
         except OSError:
             yield colours
             return
@@ -75,3 +74,21 @@ class Terminal:
         finally:
             self._out = sys.stdout
             pager.wait()
+
+
+def confirmed(what: str) -> bool:
+    """Whether the person at this terminal means it; no where none is there to be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(f"{what}.\nDo you mean it? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def chosen_pager() -> str:
+    """GIT_PAGER, core.pager, PAGER, or what git was built with: git itself knows, of the repository that we are in."""
+    try:
+        done = subprocess.run(["git", "var", "GIT_PAGER"], capture_output=True, text=True, check=False)
+    except OSError:
+        return os.environ.get("GIT_PAGER", os.environ.get("PAGER", "less"))
+    return done.stdout.strip() if done.returncode == 0 else "less"

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
@@ -36,6 +37,7 @@ from shardd.errors import BadEvent, Corrupt, Misuse, Rejected, Unavailable
 from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
+_STRETCH = 50  # events that are fetched first of those that are wanted newest first
 _ANY = Limits(commit_bytes=2**40)
 
 Values = list[dict[str, Json]]
@@ -70,6 +72,7 @@ class RemoteLog(DraftingLog):
         address = parse_url(url)
         if address.repo is None:
             raise Misuse(f"{url!r} names no repo", "write it like ssh://host:2222/garden.git")
+        self._url = url
         self._repo = check_repo(address.repo)
         self._destination = address.destination
         self._options = [
@@ -83,6 +86,9 @@ class RemoteLog(DraftingLog):
         self._link = Link(address, key=key, known_hosts=known_hosts)
         self._known_as: str | None = None
 
+    def __repr__(self) -> str:
+        return f"RemoteLog({self._url!r})"
+
     def close(self) -> None:
         """End the connection; the next call makes a new one."""
         with self._lock:
@@ -95,7 +101,7 @@ class RemoteLog(DraftingLog):
         self.close()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        drafts = list(events)
+        drafts = self._whole(events)
         words = ["append", self._label(space), "--lines", "--atomic", *self._options, *self._create]
         if expected is not None:
             words += ["--expected", expected if isinstance(expected, str) else f"{expected.seq}:{expected.oid}"]
@@ -129,10 +135,39 @@ class RemoteLog(DraftingLog):
                     raise
         return expected
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         head = self.head(space)
         if head is None or (after is not None and after >= head.seq):
             return iter(())
+        if reverse:
+            newest_first = dropwhile(
+                lambda event: until is not None and event.seq > until, self._back(space, head, after)
+            )
+            return islice(newest_first, limit)
+        found = self._up_to(space, head, after)
+        return islice(takewhile(lambda event: until is None or event.seq <= until, found), limit)
+
+    def _back(self, space: str, head: Head, after: int | None) -> Iterator[Event]:
+        """The newest first, in stretches, each twice as long as the one before."""
+        lowest, top, length = -1 if after is None else after, head, _STRETCH
+        while True:
+            below = max(lowest, top.seq - length)
+            found = [event for event in self._up_to(space, head, below if below > -1 else None) if event.seq <= top.seq]
+            yield from reversed(found)
+            if below <= lowest:
+                return
+            top, length = Head(below, ""), length * 2
+
+    def _up_to(self, space: str, head: Head, after: int | None) -> Iterator[Event]:
+        """The events after a seq up to `head`."""
         words = ["log", self._label(space), *(["--after", str(after)] if after is not None and after >= 0 else [])]
 
         def known(values: Values) -> list[Event]:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import cast
 
 from shardd.commands import (
+    appends,
     audit,
     clone_hook,
     events,
@@ -53,6 +54,7 @@ def add_all(words: Words) -> None:
         principals,
         leases,
         events,
+        appends,
         folds,
         import_export,
         verify_logs,

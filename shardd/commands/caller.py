@@ -31,7 +31,10 @@ class Context:
     target: the path of a FILE to be written; None for standard output, which a remote caller's always is
     gone: whether the caller has left meanwhile; what waits gives up then
     fingerprint: of the key, or of the certificate's key, with which the caller came
+    confirmed: asks whoever sits at a terminal whether something is meant; nobody does where a program, or ssh, calls
+    tell: says a line to whoever waits for the answer, beside it
     work: what is done for the caller; reach: how the caller calls our commands, such as `ssh -p 2222 host`
+    terminal: people read the answer there, through a pager
     """
 
     authorities: Authorities
@@ -41,8 +44,11 @@ class Context:
     gone: Callable[[], bool] = lambda: False
     target: Callable[[str], Path | None] = lambda file: None
     fingerprint: str | None = None
+    confirmed: Callable[[str], bool] = lambda what: False
+    tell: Callable[[str], None] = lambda line: None
     work: Work = field(default_factory=Work)
     reach: str = "shardd"
+    terminal: bool = False
 
     @property
     def server(self) -> ServerDir:

@@ -11,7 +11,8 @@ from shardd.files.work import Work
 
 _TOLD = (
     "name", "role", "scope", "fingerprint", "reason", "message", "epoch", "first", "force", "fenced", "take_lease",
-    "lines", "atomic", "dry_run", "keep_gaps", "fix", "dest",
+    "lines", "atomic", "dry_run", "keep_gaps", "fix", "dest", "types", "known", "strict",
+    "add", "off",
 )  # fmt: skip
 """What else there is may be what an event holds, which is nobody's affair, or is of no interest."""
 
@@ -36,6 +37,6 @@ def describe(work: Work, parsed: Parsed) -> None:
         value = getattr(command, name, None)
         if value is True:
             said.append(f"--{name.replace('_', '-')}")
-        elif value not in (None, False, ""):
-            said.append(f"{name}={value}")
+        elif value not in (None, False, "", []):
+            said.append(f"{name}={','.join(value) if isinstance(value, list) else value}")
     work.about(repo, space, " ".join(said))

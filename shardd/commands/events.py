@@ -1,213 +1,157 @@
-"""`log`, `append` and `fold`: reading a space, and adding to it, by command instead of by git."""
+"""`log`, `show` and `explain`: reading the events of a space."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, ClassVar, cast
+from datetime import datetime
+from typing import cast
 
-import msgspec
-
-from shardd.authority.appending import append_drafts
 from shardd.commands.caller import Context
-from shardd.commands.grammar import Words, integer
-from shardd.commands.result import Answer, Each
-from shardd.commands.run_command import encoded
-from shardd.core.append import Expected
-from shardd.core.canonical import Json, decode_data
-from shardd.core.error_values import error_value
-from shardd.core.event import Data, Event, Head, check_seq, format_time, parse_time
+from shardd.commands.grammar import Parser, Words, integer, when
+from shardd.commands.result import Answer, Each, Shown
+from shardd.core.canonical import Json
+from shardd.core.event import Event, format_time
+from shardd.core.explained import page_refs
+from shardd.core.fold import coordination
 from shardd.core.hook_protocol import printable
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.kinds.registry import Known
-from shardd.core.names import Address, is_oid
+from shardd.core.names import Address
 from shardd.core.roles import Role
-from shardd.errors import Misuse, Rejected, SharddError, Unavailable
-from shardd.logs.decision_log import draft
-
-_LONGEST = 1024 * 1024
-_MOST = 8 * 1024 * 1024
-"""Bytes of lines that are appended as one: they are all held at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    address: Address
-    after: int | None
-
-    def run(self, context: Context) -> Answer[Event]:
-        return show_log(self._events(context))
-
-    def _events(self, context: Context) -> Iterator[Event]:
-        with context.authority(self.address, Role.READ) as authority:
-            yield from authority.events(self.address.space, self.after)
+from shardd.core.selection import Selection
+from shardd.errors import Misuse
+from shardd.logs.as_of import find_event
+from shardd.logs.decision_log import ReadableLog
+from shardd.logs.log_transfer import existing
+from shardd.logs.snapshots import SnapshotStore, catch_up
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    """expected, epoch, take_lease, create: as for append_drafts"""
+class Source:
+    """A space to read. snapshots: see catch_up"""
 
-    address: Address
-    type: str | None
-    subject: str | None
-    body: str
-    id: str | None
-    atomic: bool
-    expected: Expected
-    epoch: int | None
-    take_lease: bool
-    create: bool
+    log: ReadableLog
+    space: str
+    snapshots: SnapshotStore
 
-    def run(self, context: Context) -> Answer[Event]:
-        how = How(self.address, self.expected, self.epoch, self.take_lease, self.create)
-        how.require(context)  # before anything is read
-        if self.atomic:
-            raise Misuse("--atomic goes with --lines")
-        if self.type is None:
-            raise Misuse("name the TYPE of the event, or use --lines")
-        line = Line(type=self.type, subject=self.subject, data=dict(decode_data(self.body)), id=self.id)
-        appended: Each[Event] = Each(lambda event: f"{self.address} {event.seq} {event.oid}", _appended)
-        return Answer(how.append(context, [line]), appended)
+    def picked(self, picks: Picks, *, newest: bool) -> Iterator[Event]:
+        """The events that are asked for, oldest first, or newest first."""
+        existing(self.log, self.space)
+        about = None
+        if picks.about is not None:
+            state = catch_up(self.log, self.space, coordination(), snapshots=self.snapshots).state
+            about = page_refs(state, picks.about)
+        selection = Selection(picks.after, picks.actor, picks.type, picks.since, picks.until, about, picks.count)
+        if not newest and picks.count is None:
+            return selection.of(self.log.events(self.space, picks.after))
+        found = selection.of(self.log.events(self.space, picks.after, reverse=True))
+        return found if newest else reversed(list(found))
 
-
-@dataclass(frozen=True, slots=True)
-class AppendLines:
-    """One event a line; atomic: all of those lines, or none. The others: as for append_drafts"""
-
-    address: Address
-    type: str | None
-    atomic: bool
-    expected: Expected
-    epoch: int | None
-    take_lease: bool
-    create: bool
-
-    lines: ClassVar[bool] = True
-
-    def converse(self, context: Context, lines: IO[bytes]) -> Answer[Json]:
-        how = How(self.address, self.expected, self.epoch, self.take_lease, self.create)
-        how.require(context)  # before anything is read
-        if self.type is not None:
-            raise Misuse("with --lines the events come on standard input, and no TYPE is named")
-        answers = self._all(context, how, lines) if self.atomic else self._each(context, how, lines)
-        return Answer(answers, _ANSWERS)
-
-    def _all(self, context: Context, how: How, lines: IO[bytes]) -> Iterator[Json]:
-        found: list[Line] = []
-        limits, size = context.authorities.settings.now().limits, 0
-        while raw := lines.readline(_LONGEST):
-            size += len(raw)
-            if len(found) >= limits.events or size > min(limits.pack_bytes, _MOST):
-                raise Rejected("too-large", "more events than one push may hold", "append them in several steps")
-            found.append(parse_line(raw))
-        if context.gone():
-            raise Unavailable("whoever sent the events has left before all of them were here", "send them again")
-        appended = how.append(context, found)
-        context.work.done()  # all of it, whether or not anybody hears so
-        yield from map(value, appended)
-
-    def _each(self, context: Context, how: How, lines: IO[bytes]) -> Iterator[Json]:
-        while raw := lines.readline(_LONGEST):
-            if len(raw) >= _LONGEST and not raw.endswith(b"\n"):
-                # Where it ends, and the next one begins, would be a guess.
-                raise Misuse(f"a line is longer than {_LONGEST} bytes, and ends the stream")
-            if not raw.strip():
-                continue
-            line = None
-            try:
-                line = parse_line(raw)
-                (event,) = how.append(context, [line])
-                yield _appended(event)
-            except SharddError as error:
-                context.work.failed(error)
-                yield {"id": line.id if line else None, "error": error_value(error, context.reach)}
+    def find(self, text: str) -> Event:
+        existing(self.log, self.space)
+        if (event := find_event(self.log, self.space, text)) is None:
+            raise Misuse(f"there is no event {text[:130]} in {self.space}", "`shardd log` lists the events")
+        return event
 
 
-@dataclass(frozen=True, slots=True)
-class How:
-    """Where events go, and on which conditions; see append_drafts."""
-
-    address: Address
-    expected: Expected
-    epoch: int | None
-    take_lease: bool
-    create: bool
-
-    @property
-    def _role(self) -> Role:
-        return Role.ADMIN if self.create else Role.APPEND
-
-    def require(self, context: Context) -> None:
-        """Nothing if the caller has the role that it takes, else Rejected."""
-        context.require(self._role, self.address.repo, self.address.space)
-
-    def append(self, context: Context, lines: Sequence[Line]) -> list[Event]:
-        drafts = [
-            draft(
-                line.type,
-                cast("Data", line.data),
-                subject=line.subject,
-                actor=line.actor or context.me(),
-                id=line.id,
-                time=parse_time(line.time) if line.time else None,
-            )
-            for line in lines
-        ]
-        with context.authority(self.address, self._role, begun=not self.create) as authority:
-            return append_drafts(
-                authority,
-                self.address.space,
-                drafts,
-                context.pusher(),
-                expected=self.expected,
-                epoch=self.epoch,
-                take_lease=self.take_lease,
-                create=self.create,
-            )
+Opened = Callable[[], Iterator[Source]]
+"""Gives one source, which is open for as long as nobody asks for another."""
 
 
-def parse_expected(text: str) -> Expected:
-    """`SEQ:OID`, or `absent`; Misuse if it is neither."""
-    if text == "absent":
-        return "absent"
-    seq, _, oid = text.partition(":")
-    if not is_oid(oid):
-        raise Misuse(f"{text!r} is no head", "write SEQ:OID, or absent")
-    return Head(check_seq("seq", seq, lowest=-1), oid)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picks:
+    """Which events, and how: see Selection. reverse: the other way round; oneline: less of each"""
 
-
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One event to append, as a line of JSON says it: `{"type": …, "id"?, "subject"?, "data"?, "time"?, "actor"?}`."""
-
-    type: str
-    subject: str | None = None
-    data: dict[str, object] = {}
-    id: str | None = None
-    time: str | None = None
+    after: int | None = None
+    count: int | None = None
+    reverse: bool = False
     actor: str | None = None
+    type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    about: str | None = None
+    oneline: bool = False
+
+    def answer(self, opened: Opened, *, terminal: bool) -> Answer[Event]:
+        """terminal: people read there, who look for the newest first; programs and pipes are given the oldest first"""
+        shown = _InOrder(_ONELINE if self.oneline else EVENTS, terminal != self.reverse, self.reverse)
+        return Answer(_Picked(self, opened), shown, long=True)
 
 
-def parse_line(raw: bytes) -> Line:
-    """BadEvent or Misuse unless the line is one event."""
-    if len(raw) >= _LONGEST:
-        raise Misuse(f"a line is longer than {_LONGEST} bytes")
-    try:
-        said = decode_data(raw.decode())
-        return msgspec.convert(said, Line, strict=True)
-    except UnicodeDecodeError:
-        raise Misuse("a line is not UTF-8") from None
-    except msgspec.ValidationError as error:
-        raise Misuse(f"a line is not an event: {error}") from None
+class _Picked(Iterable[Event]):
+    def __init__(self, picks: Picks, opened: Opened) -> None:
+        self._picks = picks
+        self._opened = opened
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.ordered(newest=False)
+
+    def ordered(self, *, newest: bool) -> Iterator[Event]:
+        for source in self._opened():
+            yield from source.picked(self._picks, newest=newest)
 
 
-def _appended(event: Event) -> Json:
-    return {"id": event.id, "seq": event.seq, "oid": event.oid}
+@dataclass(frozen=True, slots=True)
+class _InOrder(Shown[Event]):
+    """each: how one is shown; newest: first, in lines for people; values: the same of values for programs"""
+
+    each: Each[Event]
+    newest: bool
+    values_newest: bool
+
+    def lines(self, items: Iterable[Event], *, colours: bool) -> Iterator[str]:
+        return self.each.lines(_ordered(items, newest=self.newest), colours=colours)
+
+    def values(self, items: Iterable[Event]) -> Iterator[Json]:
+        return self.each.values(_ordered(items, newest=self.values_newest))
 
 
-def show_log(events: Iterator[Event]) -> Answer[Event]:
-    """A line for each event, or its CloudEvents-like JSON."""
-    return Answer(events, EVENTS, long=True)
+def _ordered(items: Iterable[Event], *, newest: bool) -> Iterable[Event]:
+    return items.ordered(newest=newest) if isinstance(items, _Picked) else items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log(Picks):
+    address: Address
+
+    def run(self, context: Context) -> Answer[Event]:
+        return self.answer(lambda: opened(context, self.address), terminal=context.terminal)
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """event: its seq, its id, its oid, or how that begins"""
+
+    address: Address
+    event: str
+
+    def run(self, context: Context) -> Answer[Event]:
+        return Answer([source.find(self.event) for source in opened(context, self.address)], WHOLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    address: Address
+    page: str
+
+    def run(self, context: Context) -> Answer[Event]:
+        return explained(lambda: opened(context, self.address), self.page)
+
+
+def explained(opened: Opened, page: str) -> Answer[Event]:
+    """What led to the page as it is, in order."""
+    return Picks(about=page).answer(opened, terminal=False)
+
+
+def opened(context: Context, address: Address) -> Iterator[Source]:
+    with context.authority(address, Role.READ) as authority:
+        yield Source(authority, address.space, snapshots_of(context, address.repo))
+
+
+def snapshots_of(context: Context, repo: str) -> SnapshotStore:
+    return SnapshotStore(context.server.cache(repo) / "snapshots")
 
 
 _PLAIN = ("", "", "", "", "")
@@ -217,19 +161,48 @@ _COLOURS = ("\033[33m", "\033[2m", "\033[36m", "\033[1m", "\033[0m")
 def line(event: Event, colours: tuple[str, str, str, str, str] = _PLAIN) -> str:
     """One event on one line: number, time, actor, type, and what it says. colours: of the first four, and their end."""
     number, when, who, what, end = colours
-    about = f": {event.subject}" if event.subject else ""
     if isinstance(DEFAULT_KINDS.read(event), Known):
         data = DEFAULT_KINDS.summary(event)
     else:
         data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":")) if event.data else ""
     parts = (
         f"{number}{event.seq:>6}{end}",
-        f"{when}{event.time:%Y-%m-%d %H:%M:%S}{end}",
+        f"{when}{event.time:%Y-%m-%d %H:%M:%S}Z{end}",
         f"{who}{printable(event.actor):<12}{end}",
-        f"{what}{printable(event.type + about)}{end}",
+        f"{what}{_about(event)}{end}",
         printable(data),
     )
     return "  ".join(part for part in parts if part)
+
+
+def _oneline(event: Event, colours: tuple[str, str, str, str, str] = _PLAIN) -> str:
+    number, *_, end = colours
+    return f"{number}{event.seq} {event.oid[:12]}{end} {_about(event)}"
+
+
+def _about(event: Event) -> str:
+    return printable(event.type + (f": {event.subject}" if event.subject else ""))
+
+
+def _whole(event: Event) -> str:
+    """All of an event, as `git show` does."""
+    facts = {
+        "seq": str(event.seq),
+        "oid": event.oid,
+        "id": event.id,
+        "actor": event.actor,
+        "time": format_time(event.time),
+        "epoch": str(event.epoch) if event.epoch is not None else None,
+        "source epoch": str(event.source_epoch) if event.source_epoch is not None else None,
+    }
+    found = [_about(event), *(f"  {name:<13} {printable(text)}" for name, text in facts.items() if text is not None)]
+    reading = DEFAULT_KINDS.read(event)
+    said = DEFAULT_KINDS.summary(event) if isinstance(reading, Known) else f"set aside: {reading.told}"
+    found.append(f"  {'says':<13} {printable(said)}")
+    if event.data:
+        text = json.dumps(event.data, ensure_ascii=False, indent=2)
+        found += ["", *(f"    {printable(row)}" for row in text.split("\n"))]
+    return "\n".join(found)
 
 
 def value(event: Event) -> Json:
@@ -249,32 +222,29 @@ def value(event: Event) -> Json:
 
 
 EVENTS: Each[Event] = Each(line, value, lambda event: line(event, _COLOURS))
+WHOLE: Each[Event] = Each(_whole, value)
+_ONELINE: Each[Event] = Each(_oneline, value, lambda event: _oneline(event, _COLOURS))
 
-_ANSWERS: Each[Json] = Each(encoded, lambda answer: answer)
+
+def add_picks(log: Parser) -> None:
+    log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
+    log.add_argument("-n", "--count", metavar="N", type=integer, help="at most so many, the newest")
+    log.add_argument("--reverse", action="store_true", help="the other way round")
+    log.add_argument("--actor", metavar="NAME", help="by whom; a pattern, like 'ali*'")
+    log.add_argument("--type", metavar="TYPE", help="of which type; a pattern, like 'overlay.*'")
+    log.add_argument("--since", metavar="TIME", type=when, help="like 2026-06-15, yesterday, '2 days ago'")
+    log.add_argument("--until", metavar="TIME", type=when)
+    log.add_argument("--about", metavar="PAGE", help="about a page, by any of its names")
+    log.add_argument("--oneline", action="store_true", help="number, oid and subject alone")
 
 
 def add(words: Words) -> None:
     log = words.command("log", Log, "show the events of a space")
     log.add_space()
-    log.add_argument("--after", metavar="SEQ", type=integer, help="only those with a higher number")
-    append = words.command("append", Append, "append one event; you must hold the lease")
-    append.add_space()
-    append.add_argument("type", metavar="TYPE", nargs="?", help="like page.bound")
-    append.add_argument("subject", metavar="SUBJECT", nargs="?", help="what the event is about")
-    append.add_argument(
-        "--body", metavar="JSON", default="{}", help="the data: one JSON object; over ssh quoted twice: \"'{…}'\""
-    )
-    append.add_argument("--id", metavar="ID", help="the event's id; a retry with the same one appends nothing")
-    append.add_argument(
-        "--lines",
-        dest="make",
-        action="store_const",
-        const=AppendLines,
-        default=Append,
-        help="take one event a line, as JSON, from standard input",
-    )
-    append.add_argument("--atomic", action="store_true", help="with --lines: append all of them, or none")
-    append.add_argument("--expected", metavar="SEQ:OID", type=parse_expected, help="only if the log stands there")
-    append.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
-    append.add_argument("--take-lease", action="store_true", help="take a free lease for this append alone")
-    append.add_argument("--create", action="store_true", help="begin the space if nobody has; for its admins")
+    add_picks(log)
+    show = words.command("show", Show, "show all of one event")
+    show.add_space()
+    show.add_argument("event", metavar="SEQ|ID|OID")
+    explain = words.command("explain", Explain, "show what led to a page as it is")
+    explain.add_space()
+    explain.add_argument("page", metavar="PAGE")

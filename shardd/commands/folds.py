@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shardd.commands.caller import Context
-from shardd.commands.grammar import Parser, Words
+from shardd.commands.events import snapshots_of
+from shardd.commands.grammar import Parser, Words, when
 from shardd.commands.result import Answer, Each
 from shardd.core.fold import coordination
 from shardd.core.names import Address
@@ -13,7 +14,7 @@ from shardd.core.roles import Role
 from shardd.core.state import CoordinationState
 from shardd.core.statediff import StateDiff, diff_states
 from shardd.core.statetext import state_lines
-from shardd.errors import Rejected
+from shardd.errors import Misuse, Rejected
 from shardd.logs.as_of import Point, parse_point, state_at
 from shardd.logs.decision_log import ReadableLog
 from shardd.logs.snapshots import SnapshotStore, catch_up
@@ -28,7 +29,7 @@ class Fold:
 
     def run(self, context: Context) -> Answer[CoordinationState]:
         with context.authority(self.address, Role.READ) as authority:
-            return fold_of(authority, _snapshots(context, self.address), self.address.space, self.at)
+            return fold_of(authority, snapshots_of(context, self.address.repo), self.address.space, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,8 @@ class Diff:
 
     def run(self, context: Context) -> Answer[StateDiff]:
         with context.authority(self.address, Role.READ) as authority:
-            snapshots = _snapshots(context, self.address)
+            snapshots = snapshots_of(context, self.address.repo)
             return diff_of(authority, snapshots, self.address.space, self.before, self.after)
-
-
-def _snapshots(context: Context, address: Address) -> SnapshotStore:
-    return SnapshotStore(context.server.cache(address.repo) / "snapshots")
 
 
 def fold_of(log: ReadableLog, snapshots: SnapshotStore, space: str, at: Point | None) -> Answer[CoordinationState]:
@@ -70,13 +67,24 @@ _STATE: Each[CoordinationState] = Each(lambda state: "\n".join(state_lines(state
 _DIFF: Each[StateDiff] = Each(lambda diff: "\n".join(diff.lines()), StateDiff.to_json)
 
 
+def point(text: str) -> Point:
+    """A seq, an oid, or a time as a person says it."""
+    try:
+        return parse_point(text)
+    except Misuse as error:
+        try:
+            return when(text)
+        except Misuse:
+            raise error from None
+
+
 def add_at(parser: Parser) -> None:
-    parser.add_argument("--at", metavar="SEQ|OID|TIME", type=parse_point, help="as of this event, or this time")
+    parser.add_argument("--at", metavar="SEQ|OID|TIME", type=point, help="as of this event, or this time")
 
 
 def add_points(parser: Parser) -> None:
-    parser.add_argument("before", metavar="SEQ", type=parse_point, help="or an oid, or a time")
-    parser.add_argument("after", metavar="SEQ", type=parse_point)
+    parser.add_argument("before", metavar="SEQ", type=point, help="or an oid, or a time")
+    parser.add_argument("after", metavar="SEQ", type=point)
 
 
 def add(words: Words) -> None:

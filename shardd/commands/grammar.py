@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, NoReturn
 
+from shardd.commands.manual import topic, topics
+from shardd.core.dates import parse_when
 from shardd.core.names import Address
+from shardd.core.nearest import nearest
 from shardd.errors import Misuse
 
 PROGRAM = "shardd"
@@ -24,13 +29,29 @@ class HelpAsked(Exception):
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__(parser.prog)
-        self._parser = parser
+        self.parser = parser
 
     def seen_from(self, reach: str) -> str:
         """The text, for whoever calls our commands by `reach`."""
-        shown = copy.copy(self._parser)  # which is everybody's
-        shown.prog = reach + self._parser.prog.removeprefix(PROGRAM)
+        shown = copy.copy(self.parser)  # which is everybody's
+        shown.prog = reach + self.parser.prog.removeprefix(PROGRAM)
+        if " " not in self.parser.prog:
+            shown.formatter_class = argparse.RawDescriptionHelpFormatter
+            width = max(map(len, topics()), default=0)
+            listed = "".join(f"\n  {name.ljust(width)}  {title}" for name, title in topics().items())
+            shown.epilog = f"topics of `{reach} help TOPIC`:{listed}"
         return shown.format_help()
+
+
+class TopicAsked(HelpAsked):
+    """`help TOPIC`: what the manual says of it."""
+
+    def __init__(self, parser: argparse.ArgumentParser, text: str) -> None:
+        super().__init__(parser)
+        self._text = text
+
+    def seen_from(self, reach: str) -> str:
+        return self._text
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,6 +64,8 @@ class Parser(argparse.ArgumentParser):
         """Its arguments that are no options, by name."""
         self.fills = False
         """Whether a clone may fill in the space, where none is named."""
+        self.prose: list[str] = []
+        """Its options that take free text, of one word or several."""
         super().__init__(allow_abbrev=False, **how)
 
     def add_argument(self, *names: str, **how: Any) -> argparse.Action:
@@ -58,6 +81,11 @@ class Parser(argparse.ArgumentParser):
         how: dict[str, Any] = {"nargs": "?", "help": "default: every space"} if every else {}
         self.add_argument("address", metavar="REPO/SPACE", type=Address.parse, **how)
         self.fills = not new and not every
+
+    def add_prose(self, name: str, help: str) -> None:
+        """An option for free text. Over ssh a text that was quoted once comes as several words."""
+        self.prose.append(name)
+        self.add_argument(name, metavar="TEXT", default="", help=help)
 
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, f"see `{self.prog} {self.help_word}`")
@@ -81,6 +109,7 @@ class Words:
 
     def __init__(self, parser: Parser, before: str = "") -> None:
         self._before = before
+        self.remedy = f"see `{parser.prog} {parser.help_word}`"
         self._choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=type(parser))
         self._below: dict[str, Words | Parser] = {}
 
@@ -97,6 +126,24 @@ class Words:
         parser.set_defaults(make=make, called=f"{self._before}{name}")
         self._below[name] = parser
         return parser
+
+    def slip(self, words: Sequence[str]) -> Misuse | None:
+        """What is wrong with the words where they begin like no command, and something nearly like them is one."""
+        if not words or words[0].startswith("-"):
+            return None
+        below = self._below.get(words[0])
+        if isinstance(below, Words):
+            return below.slip(words[1:])
+        meant = None if below is not None else nearest(words[0], self._below)
+        if meant is None:
+            return None
+        return Misuse(
+            f"there is no command {self._before}{words[0][:60]}; did you mean {self._before}{meant}?", self.remedy
+        )
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._below
 
     def find(self, words: Sequence[str]) -> tuple[Parser, Sequence[str]] | None:
         """The command that the words begin with, and the words after its name; None if they name none."""
@@ -119,28 +166,65 @@ class Grammar:
     """What may be asked. Made once, and fit for any thread."""
 
     def __init__(self, about: str, parser: type[Parser] = Parser) -> None:
-        self._parser = parser(prog=PROGRAM, description=about)
-        self._parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
-        self.words = Words(self._parser)
+        self.parser = parser(prog=PROGRAM, description=about)
+        self.parser.help_word = "help"  # `ssh HOST --help` would ask ssh itself
+        self.words = Words(self.parser)
+        self._lock = threading.Lock()
 
     def parse(self, words: Sequence[str]) -> Parsed:
         """Misuse if the words are none of the grammar's; HelpAsked for `--help`."""
         _check_once(words)
-        asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words)
-        found, stray = self._parser.parse_known_args(asked)
-        if stray:
-            raise self._stray(words, stray)
+        asked = self._help(words[1:]) if words[:1] == ["help"] else list(words)
+        first = asked[:1] == ["--json"]  # wherever it stands, so before the command as well
+        asked = asked[1:] if first else asked
+        if (slip := self.words.slip(asked)) is not None:
+            raise slip
+        below = self.words.find(asked)
+        if below is not None:
+            with self._lock:  # argparse changes the parser for as long as it takes
+                found, stray = below[0].parse_known_intermixed_args(below[1])  # options stand wherever they like
+        else:
+            found, stray = self.parser.parse_known_args(asked)
         said = vars(found)
+        if stray and not self._is_prose(words, stray, said):
+            raise self._stray(words, stray)
         make = said["make"]
-        return Parsed(make(**{each.name: said[each.name] for each in fields(make)}), said["json"], said["called"])
+        return Parsed(
+            make(**{each.name: said[each.name] for each in fields(make)}), first or said["json"], said["called"]
+        )
+
+    def _help(self, words: Sequence[str]) -> list[str]:
+        """The words that ask for it; TopicAsked where it is about a topic."""
+        words = [word for word in words if word not in ("-h", "--help")]
+        name = " ".join(words)
+        if words and words[0] not in self.words.names:
+            if (text := topic(name)) is not None:
+                raise TopicAsked(self.parser, text)
+            meant = nearest(name, [*self.words.names, *topics()])
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise Misuse(f"there is no command or topic {name[:60]}{hint}", f"see `{PROGRAM} help`")
+        return [*words, "--help"]
+
+    def _is_prose(self, words: Sequence[str], stray: list[str], said: dict[str, Any]) -> bool:
+        """Whether all that is left over goes on from the first word of a free text, whose end it is put to then."""
+        below = self.words.find(words)
+        for option in below[0].prose if below else ():
+            at = words.index(option) + 2 if option in words else len(words)
+            if list(words[at : at + len(stray)]) == stray and not any(word.startswith("-") for word in stray):
+                said[option.lstrip("-")] = " ".join([words[at - 1], *stray])
+                return True
+        return False
 
     def _stray(self, words: Sequence[str], stray: Sequence[str]) -> Misuse:
         below = self.words.find(words)
         remedy = f"see `{below[0].prog} --help`" if below else f"see `{PROGRAM} help`"
+        known = [name for action in below[0]._actions for name in action.option_strings] if below else []
+        options = [(word, nearest(word.partition("=")[0], known)) for word in stray if word.startswith("--")]
+        hint = next((f"; did you mean {meant} by {word[:40]}?" for word, meant in options if meant), "")
         if not any(word.startswith("-") for word in stray):
             # The shell on our side of ssh, or what stands for it, takes words apart once more.
             remedy += """; over ssh quote twice what holds spaces: "'two words'\""""
-        return Misuse(f"unrecognized arguments: {' '.join(stray)}", remedy)
+        return Misuse(f"unrecognized arguments: {' '.join(stray)}{hint}", remedy)
 
 
 def asks_json(words: Sequence[str]) -> bool:
@@ -171,12 +255,6 @@ def integer(text: str) -> int:
     return int(text)
 
 
-def seconds(text: str) -> int:
-    """Whole or decimal seconds, as milliseconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 10**9:
-        raise Misuse(f"{text!r} is not a number of seconds", "write it like 90 or 0.5")
-    return round(value * 1000)
+def when(text: str) -> datetime:
+    """A time as a person says it."""
+    return parse_when(text, datetime.now(UTC))

@@ -19,6 +19,7 @@ from shardd.core.jsonl import decode_lines
 from shardd.core.names import Address
 from shardd.core.plural import many
 from shardd.core.roles import Role
+from shardd.errors import Misuse
 from shardd.logs.log_transfer import export_jsonl, exported_lines, lines_of
 
 
@@ -48,17 +49,20 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """file: to be written; `-` for standard output, which it always is for a remote caller"""
+    """file: to be written; `-` for standard output, which is all that a remote caller may name; force: replace it"""
 
     address: Address
     file: str
+    force: bool
 
     def run(self, context: Context) -> AnyAnswer:
+        if self.file == "-":
+            return listed(export_lines(context, self.address))
         target = context.target(self.file)
         if target is None:
-            return listed(export_lines(context, self.address))
+            raise Misuse("over ssh a log goes to standard output", "leave out -o, and put `>FILE` after the command")
         with context.authority(self.address, Role.READ) as authority:
-            head = export_jsonl(authority, self.address.space, target)
+            head = export_jsonl(authority, self.address.space, target, force=self.force)
         return exported(str(self.address), self.file, head.seq, head.oid)
 
 
@@ -92,6 +96,7 @@ def import_lines(
             create=owner,
             dry_run=dry_run,
             gone=context.gone,
+            tell=context.tell,
         )
 
 
@@ -121,6 +126,11 @@ def add_import_options(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything, and write nothing")
 
 
+def add_output(parser: Parser) -> None:
+    parser.add_argument("-o", "--output", dest="file", metavar="FILE", default="-", help="default: standard output")
+    parser.add_argument("--force", action="store_true", help="also if that replaces a file")
+
+
 def add(words: Words) -> None:
     parser = words.command("import", Import, "take over a whole log, into a space without events")
     parser.add_space()
@@ -130,4 +140,4 @@ def add(words: Words) -> None:
     parser.add_argument("--take-lease", action="store_true", help="take the lease, if it is free, for this alone")
     parser = words.command("export", Export, "write a whole log as lines of JSON (CloudEvents)")
     parser.add_space()
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="default: standard output")
+    add_output(parser)

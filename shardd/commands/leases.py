@@ -9,21 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
-from shardd.authority.authority import Changed
-from shardd.authority.facts import Standing
+from shardd.authority.facts import Changed, Standing
 from shardd.authority.moved import POLL_SECONDS, Pause
 from shardd.commands.caller import Context
-from shardd.commands.grammar import Parser, Words, integer, seconds
+from shardd.commands.grammar import Parser, Words, integer
 from shardd.commands.result import Answer, Done, Facts, Steps, Table, say
 from shardd.core import lease as leases
 from shardd.core.canonical import Json
+from shardd.core.durations import left_text, parse_duration
+from shardd.core.hook_protocol import printable
 from shardd.core.journal import Entry
 from shardd.core.lease import BAR_MS, PERSON_TTL_MS
 from shardd.core.names import Address, check_principal, check_repo
 from shardd.core.outcome import Kind
 from shardd.core.refusals import NotHolder, Turn
 from shardd.core.roles import Access, Role
-from shardd.core.tenancy import left_text, stamp
+from shardd.core.tenancy import stamp
 from shardd.errors import Rejected, SharddError
 
 
@@ -44,6 +45,7 @@ class Acquire:
         ask = leases.Acquire(me, self.ttl, self.fenced, ticket)
         began = time.monotonic()
         in_line = False
+        told: object = None
         try:
             while True:
                 with context.authority(self.address, Role.APPEND) as authority:
@@ -59,10 +61,12 @@ class Acquire:
                         raise self._refused(authority.standing(space), me)
                 if not in_line:
                     return _changed(self.address, changed, f"{me} holds")
+                if told != (told := (changed.lease and changed.lease.epoch, changed.line)):
+                    context.tell(_waiting(self.address, changed))
                 paused = time.monotonic()
                 yield Pause(moved, space, count, min(left, POLL_SECONDS))
                 context.work.waited(time.monotonic() - paused)
-        except Rejected:
+        except (Rejected, BrokenPipeError):
             if in_line:
                 self._leave(context, ask)
             raise
@@ -283,9 +287,17 @@ def _signed(context: Context, reason: str) -> str:
     return f"by {context.principal or 'the operator'}: {reason}" if reason else ""
 
 
+def _waiting(address: Address, changed: Changed) -> str:
+    """Who is waited for, and who comes before."""
+    lease, line = changed.lease, changed.line
+    holder = f"{lease.holder} holds {address} ({left_text(lease.left(changed.now))} left)" if lease else ""
+    before = f"{len(line)} before you: {', '.join(line)}" if line else "nobody is before you"
+    return printable(f"waiting: {holder or f'nobody holds {address}'}, {before}")
+
+
 def _changed(address: Address, changed: Changed, what: str) -> Answer[Done]:
     lease = changed.lease
-    left = f", for {left_text(lease.expires - lease.granted)}" if lease and lease.epoch == changed.epoch else ""
+    left = f", for {left_text(lease.left(changed.now))}" if lease and lease.epoch == changed.epoch else ""
     line = f"{what} {address} (epoch {changed.epoch}{left}), head {changed.head.seq} {changed.head.oid[:12]}"
     return say(
         line,
@@ -308,7 +320,7 @@ def add(words: Words) -> None:
         return parser
 
     def ttl(parser: Parser) -> None:
-        parser.add_argument("--ttl", metavar="SECONDS", type=seconds, default=PERSON_TTL_MS, help="default: 900")
+        parser.add_argument("--ttl", metavar="TIME", type=parse_duration, default=PERSON_TTL_MS, help="default: 15m")
 
     def epoch(parser: Parser) -> None:
         parser.add_argument("--epoch", metavar="N", type=integer, help="the epoch you hold; a fenced lease asks for it")
@@ -317,11 +329,11 @@ def add(words: Words) -> None:
         parser.add_argument("--fenced", action="store_true", help="take only pushes that name the epoch")
 
     def reason(parser: Parser) -> None:
-        parser.add_argument("--reason", metavar="TEXT", default="", help="published in the lease's history")
+        parser.add_prose("--reason", help="published in the lease's history")
 
     made = on_space("acquire", Acquire, "take the lease, if it is free")
     ttl(made)
-    made.add_argument("--wait", metavar="SECONDS", type=seconds, default=0, help="stand in line for so long")
+    made.add_argument("--wait", metavar="TIME", type=parse_duration, default=0, help="stand in line for so long")
     fenced(made)
     made = on_space("renew", Renew, "keep the lease for longer")
     ttl(made)
@@ -340,7 +352,9 @@ def add(words: Words) -> None:
     fenced(made)
     made = on_space("revoke", RevokeLease, "end a lease, as an admin")
     reason(made)
-    made.add_argument("--bar", metavar="SECONDS", type=seconds, default=BAR_MS, help="keep its holder out; default: 60")
+    made.add_argument(
+        "--bar", metavar="TIME", type=parse_duration, default=BAR_MS, help="keep its holder out; default: 1m"
+    )
     on_space("show", Show, "show the lease of a space")
     on_space("history", History, "show every tenure of a space")
     made = lease.command("list", ListLeases, "list live leases")

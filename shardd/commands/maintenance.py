@@ -44,20 +44,21 @@ class Doctor:
         return Answer(self._treated(authorities), _TREATED, live=True)
 
     def _treated(self, authorities: Authorities) -> Iterator[Treated]:
-        left = count = 0
+        left = count = fixable = 0
         for finding in _findings(authorities):
             mended = self.fix and finding.mend is not None
             if self.fix and finding.mend is not None:
                 finding.mend()
             count += 1
-            left += finding.level == "broken" and not mended
+            broken = finding.level == "broken" and not mended
+            left += broken
+            fixable += broken and finding.mend is not None
             yield Treated(finding, mended)
         if not count:
             yield Treated(None, mended=False)
         if left:
-            raise Corrupt(
-                f"{many(left, 'finding')} to be mended", "run `shardd doctor --fix`, and see the remedies above"
-            )
+            fix = "run `shardd doctor --fix`, and " if fixable else ""
+            raise Corrupt(f"{many(left, 'finding')} to be mended", f"{fix}see the remedies above")
 
 
 def _findings(authorities: Authorities) -> Iterator[Finding]:

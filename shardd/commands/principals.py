@@ -11,10 +11,11 @@ from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core.canonical import Json
 from shardd.core.lease import BAR_MS, Revoke
 from shardd.core.names import check_principal
+from shardd.core.plural import many
 from shardd.core.refs import locks_besides_spaces
 from shardd.core.roles import Access
 from shardd.errors import Rejected
-from shardd.files.access import Snapshot
+from shardd.files.access import Snapshot, no_such_principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class PrincipalShow:
             context.require_admin()
         snapshot = context.granted()
         if self.name not in snapshot.principals | snapshot.access.retired:
-            raise Rejected("not-found", f"there is no principal {self.name}", "see `shardd principal list`")
+            raise no_such_principal(self.name, snapshot)
         held = [f"{repo}/{space}" for repo, space in _held(context, self.name)]
         return Answer([replace(Known.of(snapshot, self.name), holds=held)], _PRINCIPAL)
 
@@ -75,11 +76,13 @@ class Retire:
     """Takes keys, roles and leases away, and the name out of use. Fit to be run again if it was cut short."""
 
     name: str
+    yes: bool
 
     def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
         if self.name == context.principal:
             raise Rejected("not-permitted", "you cannot retire yourself", "ask another admin")
+        self._ask(context)
         new = context.server.access.retire(self.name, allowed=context.require_admin)
         # Rights are asked under a lock: whoever has it from here on grants nothing to the name any more, and what was
         # granted before is seen under it.
@@ -99,6 +102,17 @@ class Retire:
         lines += [f"revoked the lease of {address}" for address in revoked]
         value: Json = {"principal": self.name, "changed": new, "revoked": list[Json](revoked)}
         return say(lines, value)
+
+    def _ask(self, context: Context) -> None:
+        """Rejected unless it is meant: there is no way back. What was begun before is only brought to its end."""
+        snapshot = context.granted()
+        if self.yes or self.name in snapshot.access.retired or self.name not in snapshot.principals:
+            return
+        known = Known.of(snapshot, self.name)
+        lost = f"{many(len(known.keys), 'key')}, roles ({', '.join(known.roles) or 'none'}) and leases go"
+        what = f"retiring {self.name} is for good: {lost}, and the name is never given again"
+        if not context.confirmed(what):
+            raise Rejected("unconfirmed", what, f"if you mean it: `shardd principal retire {self.name} --yes`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +184,7 @@ def add(words: Words) -> None:
         ("show", PrincipalShow, "show one's keys, roles and leases"),
         ("retire", Retire, "take everything away, for good: the name is not given again"),
     ):
-        principal.command(name, make, help).add_argument("name", metavar="NAME", type=check_principal)
+        made = principal.command(name, make, help)
+        made.add_argument("name", metavar="NAME", type=check_principal)
+        if name == "retire":
+            made.add_argument("--yes", action="store_true", help="do not ask")

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from shardd.authority.facts import Standing
+from shardd.commands import space_types
 from shardd.commands.caller import Context
 from shardd.commands.grammar import Words, integer
 from shardd.commands.result import Answer, Done, Facts, Table, say
 from shardd.core.canonical import Json
-from shardd.core.names import Address, check_repo
+from shardd.core.durations import left_text
+from shardd.core.names import Address, check_new, check_repo
+from shardd.core.plural import many
 from shardd.core.roles import Role
-from shardd.core.tenancy import left_text
 from shardd.errors import Misuse
 
 
@@ -23,7 +25,7 @@ class RepoCreate:
 
     def run(self, context: Context) -> Answer[Done]:
         context.require_admin()
-        context.authorities.create(self.repo)
+        context.authorities.create(check_new("repo", self.repo))
         return say(f"created the repo {self.repo}", {"repo": self.repo})
 
 
@@ -72,10 +74,10 @@ class SpaceShow:
 @dataclass(frozen=True, slots=True)
 class SpaceFreeze:
     address: Address
-    message: str | None
+    message: list[str] | None
 
     def run(self, context: Context) -> Answer[Done]:
-        message = None if self.message is None else " ".join(self.message.split())[:200]
+        message = None if self.message is None else " ".join(" ".join(self.message).split())[:200]
         if message == "":
             raise Misuse("say why: the message is what a pusher is shown")
         with context.authority(self.address, Role.ADMIN) as authority:
@@ -92,12 +94,13 @@ def _facts(stands: Stands) -> list[tuple[str, str]]:
     repo, standing = stands
     lease = standing.tenancy.lease
     held = f"{lease.holder} (epoch {lease.epoch}, {left_text(lease.left(standing.now))} left)" if lease else "-"
+    listed = "" if standing.takes is None else f", takes {many(len(standing.takes.types), 'type')}"
     return [
         ("space", f"{repo}/{standing.space}"),
         ("seq", str(standing.head.seq) if standing.head else "-"),
         ("head", standing.head.oid[:12] if standing.head else "-"),
         ("lease", held),
-        ("state", f"frozen: {standing.frozen}" if standing.frozen else "open"),
+        ("state", f"frozen: {standing.frozen}" if standing.frozen else f"open{listed}"),
     ]
 
 
@@ -111,6 +114,7 @@ def _value(stands: Stands) -> Json:
         "holder": lease.holder if lease else None,
         "epoch": standing.tenancy.epoch,
         "frozen": standing.frozen,
+        "types": None if standing.takes is None else list(standing.takes.types),
     }
 
 
@@ -140,7 +144,9 @@ def add(words: Words) -> None:
         if name == "create":
             made.add_argument("--first", metavar="SEQ", type=integer, default=1, help="number of the first event")
         elif name == "freeze":
-            made.add_argument("message", metavar="MESSAGE", help="what a pusher is shown")
+            made.add_argument("message", metavar="MESSAGE", nargs="+", help="what a pusher is shown")
         elif name == "thaw":
             made.set_defaults(message=None)
+    space_types.add(space)
+    words.command("status", SpaceShow, "show where a space stands, and whose turn it is").add_space()
     space.command("list", SpaceList, "list spaces").add_argument("repo", metavar="REPO", type=check_repo, nargs="?")

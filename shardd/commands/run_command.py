@@ -20,11 +20,13 @@ from shardd.core.hook_protocol import printable
 from shardd.core.outcome import GONE
 from shardd.errors import SharddError
 from shardd.files.crash_points import Point, reached
+from shardd.files.durable import refused
 from shardd.files.work import Work
 
 log = logging.getLogger("shardd.command")
 
 OK = 0
+REFUSED = 1
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a fault of ours, with more in the log."""
 
@@ -88,7 +90,9 @@ def speaking(
         voice.flush()
         reached(Point.AFTER_ANSWER)
     except HelpAsked as asked:
-        voice.out(asked.seen_from(reach).rstrip("\n"))
+        with voice.paged(long=True):
+            for line in asked.seen_from(reach).rstrip("\n").split("\n"):
+                voice.out(line)
     except SharddError as error:
         work.failed(error)
         complain(error, voice, reach, as_json=as_json)
@@ -96,6 +100,12 @@ def speaking(
     except BrokenPipeError:
         work.ended_as(GONE)
         raise
+    except OSError as error:  # of a disk or a system, at a place where nobody foresaw it
+        unforeseen = refused(error, f"{printable(str(error.filename))} cannot be used" if error.filename else "failed")
+        work.failed(unforeseen)
+        log.info("the command %s failed", list(words)[:2], exc_info=True)
+        complain(unforeseen, voice, reach, as_json=as_json)
+        return unforeseen.exit_status
     except Exception as error:
         work.failed(error)
         log.exception("the command %s failed", list(words)[:2])
@@ -104,7 +114,7 @@ def speaking(
     except BaseException:
         work.ended_as(GONE)
         raise
-    return OK
+    return REFUSED if work.refused else OK  # an answer of many items may tell of some that were
 
 
 def _out(voice: Voice, line: str, answer: AnyAnswer) -> None:

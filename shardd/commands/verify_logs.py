@@ -29,7 +29,7 @@ class Verify:
 
     def _reports(self, context: Context) -> Iterator[tuple[str, Report]]:
         files = context.server.access
-        keys = Keys([f"{name} {key}" for name, owned in files.keys().items() for key in owned])
+        keys = Keys([f"{name} {key}" for name, owned in files.keys().items() for key in owned], ours=True)
         for repo in [self.address.repo] if self.address else context.readable():
             with context.authority(repo) as authority:
                 repository = authority.ledger.repository

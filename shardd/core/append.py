@@ -7,13 +7,14 @@ not compared, because a retry may have taken it anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from shardd.core.canonical import encode_data
 from shardd.core.codec import encode_event
 from shardd.core.event import Draft, Event, Head
 from shardd.core.limits import Limits
+from shardd.core.nearest import nearest
 from shardd.core.objects import algorithm_of, commit_oid
 from shardd.core.refusals import HeadMoved
 from shardd.errors import Rejected
@@ -83,9 +84,13 @@ def encode_batch(
     return found
 
 
-def no_such_space(label: str) -> Rejected:
+def no_such_space(label: str, known: Iterable[str] = ()) -> Rejected:
+    """known: the spaces that there are beside it"""
+    repo, _, space = label.rpartition("/")
+    meant = nearest(space, known)
+    hint = f"; did you mean {repo}/{meant}?" if meant else ""
     return Rejected(
-        "no-such-space", f"there is no space {label}", f"an admin creates it: `shardd space create {label}`"
+        "no-such-space", f"there is no space {label}{hint}", f"an admin creates it: `shardd space create {label}`"
     )
 
 

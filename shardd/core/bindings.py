@@ -83,6 +83,10 @@ class Bindings:
         """The bindings at these keys; one between two of them comes twice."""
         return (binding for key in keys for binding in self.edges.get(key, _NONE).values())
 
+    def between(self, page: str, same_as: str) -> Binding | None:
+        """The binding that joins the two keys, whichever it names first."""
+        return self.edges.get(page, _NONE).get(same_as)
+
     def bind(self, binding: Binding) -> Bindings:
         """With this binding; the classes of its two keys become one."""
         a, b = binding.page, binding.same_as

@@ -21,7 +21,7 @@ from shardd.core.stamp import stamp
 from shardd.core.state import EMPTY, CoordinationState
 from shardd.errors import Misuse
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised whenever the same events come to another state, or the state to other JSON: older snapshots go unused."""
 
 S = TypeVar("S")
@@ -91,7 +91,7 @@ def _step(kinds: Registry, state: CoordinationState, event: Event) -> Coordinati
         raise Misuse(f"the event {event.seq} does not come after {state.head.seq}", "fold each event once, in order")
     reading = kinds.read(event)
     if isinstance(reading, Unread):
-        return state.counted(event, reading.reason)
+        return state.counted(event, reading.reason, field=reading.field)
     after = reading.kind.effect(state, reading.data, stamp(event))
     if isinstance(after, NoEffect):
         return state.counted(event, "no-effect")

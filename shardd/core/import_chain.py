@@ -15,6 +15,7 @@ from shardd.core.event import Event, Head
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
 from shardd.core.objects import commit_oid
+from shardd.core.taken_types import Takes
 from shardd.errors import BadEvent, Misuse
 
 
@@ -67,6 +68,14 @@ def chain(
         yield before
     if before is None:
         raise Misuse("there are no events to import")
+
+
+def fitting(events: Iterable[Numbered], takes: Takes | None, label: str) -> Iterator[Numbered]:
+    """The same; BadEvent at the first one that the space `label` does not take."""
+    for each in events:
+        if takes is not None and (error := takes.refusal(each.draft.type, each.draft.data, label)) is not None:
+            raise error.at(each.where)
+        yield each
 
 
 def of_events(events: Iterable[Event]) -> Iterator[Numbered]:

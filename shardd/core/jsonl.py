@@ -104,17 +104,27 @@ def decode_lines(lines: Iterable[bytes], space: str) -> Iterator[Numbered]:
     """
     source: Json = None
     for number, raw in enumerate(lines, 1):
+        if is_blank(raw):
+            continue
         shape = _PLAIN
         where = f"line {number}"
         try:
             line = _parse(raw)
-            shape = _PLAIN if _ONLY_CLOUD.isdisjoint(line) else _CLOUD
+            if not _ONLY_CLOUD.isdisjoint(line):
+                shape = _CLOUD
+                # An attribute that is null is one that is not there (CloudEvents JSON format, 2.2).
+                line = {key: value for key, value in line.items() if value is not None}
             _check_keys(line, shape)
             if shape is _CLOUD:
                 source = _check_cloud(line, source)
             yield _numbered(line, shape, space, where)
         except BadEvent as error:
             raise error.at(where, field=shape.called(error.field)) from None
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether nothing but white space stands there: to every reader of lines that is no line, and only counted."""
+    return not line.strip()
 
 
 def _parse(raw: bytes) -> dict[str, Json]:
@@ -150,14 +160,23 @@ def _check_cloud(line: Mapping[str, Json], source: Json) -> Json:
     """The source of the line, which must be that of the lines before it."""
     if line["specversion"] != "1.0":
         raise BadEvent("specversion", f"{line['specversion']!r} is not '1.0'")
-    if line.get("datacontenttype") not in (None, "application/json"):
-        raise BadEvent("datacontenttype", f"{line['datacontenttype']!r} is not 'application/json'")
+    if "datacontenttype" in line and not _is_json(line["datacontenttype"]):
+        raise BadEvent("datacontenttype", f"{line['datacontenttype']!r} is not 'application/json' in UTF-8")
     here = _text(line, "source")
     if not here:
         raise BadEvent("source", "is empty")
     if source not in (None, here):
         raise BadEvent("source", f"{here!r}, and before it {source!r}; one file holds one log")
     return here
+
+
+def _is_json(media_type: Json) -> bool:
+    """Whether it is application/json, with any parameters (RFC 6838; names in any case) but another charset."""
+    if type(media_type) is not str:
+        return False
+    kind, *parameters = (part.strip() for part in media_type.lower().split(";"))
+    said = dict(part.partition("=")[::2] for part in parameters)
+    return kind == "application/json" and said.get("charset", "utf-8").strip('"') in ("utf-8", "us-ascii")
 
 
 def _numbered(line: Mapping[str, Json], shape: _Shape, space: str, where: str) -> Numbered:

@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from shardd.core.durations import left_text
 from shardd.core.refusals import Asked, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.tenancy import Ended, Lease, Reason, Tenancy, Tenure, Waiter
 from shardd.errors import Misuse
@@ -245,5 +246,5 @@ def _not_barred(tenancy: Tenancy, principal: str, now: int, label: str) -> None:
 
 def _ttl(ttl: int) -> int:
     if not 1_000 <= ttl <= MAX_TTL_MS:
-        raise Misuse(f"a lease lasts from 1 s to {MAX_TTL_MS // 86_400_000} days, not {ttl / 1000:g} s")
+        raise Misuse(f"a lease lasts from 1 s to {left_text(MAX_TTL_MS)}, not {left_text(ttl)}")
     return ttl

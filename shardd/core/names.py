@@ -39,6 +39,26 @@ def check_id(kind: str, text: str) -> str:
     return text
 
 
+_DEVICES = frozenset(
+    ("aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
+)
+"""What Windows takes for a device in any folder, whatever extension follows."""
+
+
+def check_new(kind: str, text: str) -> str:
+    """Like check_id, of a name that is given for the first time: also where a clone is made on Windows it must be one.
+
+    What has such a name already goes on.
+    """
+    if check_id(kind, text).partition(".")[0] in _DEVICES:
+        device = text.partition(".")[0]
+        raise Misuse(
+            f"{text!r} cannot be the name of a {kind}: on Windows {device} is a device, and no clone could hold it",
+            "choose another name",
+        )
+    return text
+
+
 def check_space(text: str) -> str:
     return check_id("space", text)
 

@@ -23,6 +23,7 @@ from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import LOG, NOTES, Family, Mover, family_at, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
 from shardd.core.roles import Role, not_permitted
+from shardd.core.taken_types import NOT_ALLOWED
 from shardd.errors import BadEvent, Rejected
 
 
@@ -139,6 +140,8 @@ def _space_change(facts: PushFacts, each: ChangeFacts, space: SpaceFacts, princi
         )
     epoch = _turn(facts, space, principal, label, each.role)
     if space.importing:
+        if space.checked != space.takes:
+            raise Rejected(NOT_ALLOWED, f"what {label} takes has changed meanwhile", "import it again")
         return _whole_log(facts, each, space, space.head, name, label)
     _on_the_head(facts, each, space, space.head, label)
     return _events(facts, each, space, space.head, principal, label, epoch)
@@ -263,18 +266,17 @@ def _events(
                 f"commit {short}: the event {event.id} is already in {label}, at seq {earlier.seq}, {earlier.oid[:12]}",
                 f"it was appended before; drop it: {mending.dropped(short)}",
             )
-        _check_epochs(event, each, epoch, label, mending.edited(short, last=last), short, fenced=fenced)
+        _check_epochs(event, epoch, label, mending.edited(short, last=last), short, fenced=fenced)
         _check_actor(candidate.raw, written, each, principal, short, last=last)
+        _check_taken(event, space, label, short, last=last)
         at = Head(event.seq, event.oid)
         ids[event.id] = at
         found.append(event)
     return found
 
 
-def _check_epochs(
-    event: Event, each: ChangeFacts, epoch: int, label: str, edit: str, short: str, *, fenced: bool
-) -> None:
-    if event.source_epoch is not None and not each.may_import:
+def _check_epochs(event: Event, epoch: int, label: str, edit: str, short: str, *, fenced: bool) -> None:
+    if event.source_epoch is not None:
         raise Rejected(
             "bad-event",
             f"commit {short}: Source-Epoch belongs to imported events",
@@ -288,10 +290,20 @@ def _check_epochs(
 
 def _check_actor(raw: bytes, written: Written, each: ChangeFacts, principal: str, short: str, *, last: bool) -> None:
     actor = written.event.actor
-    if actor == principal or each.may_import:
+    if actor == principal or each.owner:
         return
     mend = mending.renamed(raw, short, principal, said=written.said_actor is not None, last=last)
     raise Rejected("forged-actor", f"commit {short} is by {actor!r}, and you are {principal}", mend)
+
+
+def _check_taken(event: Event, space: SpaceFacts, label: str, short: str, *, last: bool) -> None:
+    error = None if space.takes is None else space.takes.refusal(event.type, event.data, label)
+    if error is None:
+        return
+    if space.drafted:
+        raise error.at(f"event {event.id}" if len(space.commits) > 1 else "")
+    mend = f"{mending.edited(short, last=last)}; {error.remedy}"
+    raise BadEvent(error.field, error.detail, mend, code=error.code, where=f"commit {short}")
 
 
 def _owners_change(facts: PushFacts, each: ChangeFacts, principal: str, family: Family) -> None:

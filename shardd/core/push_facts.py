@@ -13,6 +13,7 @@ from shardd.core.limits import Limits, TooLarge
 from shardd.core.notes import NotesFacts
 from shardd.core.refs import Change
 from shardd.core.roles import Role
+from shardd.core.taken_types import Takes
 from shardd.core.tenancy import Tenancy
 from shardd.errors import BadEvent
 
@@ -59,7 +60,10 @@ class SpaceFacts:
     relation, commits: of the pushed commit, oldest first, the head excluded
     oversized: where the relation is TOO_LARGE, the commit that is
     known_ids: those of the pushed Event-Ids that the space already has, and where
+    takes: the event types that the space takes, None for any
+    drafted: the commits were made here, from events; nobody has them who could amend them
     importing: a whole log is to be taken over, which core/import_chain.py has checked event by event
+    checked: with which `takes` it has
     begins: nobody has created the space; it is begun by this, and `head` is its genesis
     """
 
@@ -71,7 +75,10 @@ class SpaceFacts:
     commits: Sequence[Candidate] = ()
     oversized: TooLarge | None = None
     known_ids: Mapping[str, Head] = field(default_factory=dict)
+    takes: Takes | None = None
+    drafted: bool = False
     importing: bool = False
+    checked: Takes | None = None
     begins: bool = False
 
 
@@ -79,6 +86,8 @@ class SpaceFacts:
 class ChangeFacts:
     """One change and what is known about it.
 
+    may_import: take over whole logs, with the actors that they name; owner: the pusher may write the files anyway, and
+    so append under any name
     current: where the ref stands now; symbolic: it points at another ref
     kept: the ledger has a place for it beside the logs: one of no family, if the repo's configuration leaves it to git
     commit: whether `new` names a commit; fast_forward: whether it descends from `current`
@@ -88,6 +97,7 @@ class ChangeFacts:
     change: Change
     role: Role
     may_import: bool = False
+    owner: bool = False
     current: str | None = None
     symbolic: bool = False
     kept: bool = False

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+from shardd.core.durations import left_text
 from shardd.core.event import Head
 from shardd.core.mending import REBASED
-from shardd.core.tenancy import Ended, Lease, left_text
+from shardd.core.tenancy import Ended, Lease
 from shardd.errors import Rejected
 
 Words: TypeAlias = tuple[str, str]

@@ -56,7 +56,7 @@ class Grant:
         name, slash, pattern = self.scope.partition("/")
         if name != repo:
             return False
-        return not slash or (space is not None and _matches(pattern, space))
+        return not slash or (space is not None and matches(pattern, space))
 
     def touches(self, repo: str) -> bool:
         return self.scope == ALL or self.scope.partition("/")[0] == repo
@@ -95,6 +95,11 @@ class Access:
     def is_admin(self, principal: str) -> bool:
         return Grant(principal, "admin", ALL) in self.grants and principal not in self.retired
 
+    @property
+    def admins(self) -> set[str]:
+        """All of them."""
+        return {grant.principal for grant in self.grants if self.is_admin(grant.principal)}
+
     def given(self, principal: str, repo: str, space: str | None = None) -> Role:
         return self.role(principal, repo, space)
 
@@ -128,7 +133,7 @@ def check_scope(scope: str) -> str:
     return scope
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
     """Whether the name is the pattern's, where `*` stands for any characters: each part is looked for once."""
     first, *rest = pattern.split("*")
     if not rest:

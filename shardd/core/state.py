@@ -20,6 +20,7 @@ from immutables import Map
 from shardd.core.bindings import Binding, Bindings
 from shardd.core.canonical import Json
 from shardd.core.event import Event, Head
+from shardd.core.plural import many
 from shardd.core.stamp import Stamp
 from shardd.core.table import Table
 from shardd.errors import Corrupt
@@ -88,12 +89,13 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """An event that changed nothing. It stays in the log, with its data."""
+    """An event that changed nothing. It stays in the log, with its data. field: `data.page`, if one is at fault"""
 
     seq: int
     id: str
     type: str
     reason: SetAsideReason
+    field: str | None = None
 
 
 class CoordinationState(msgspec.Struct, frozen=True):
@@ -114,6 +116,10 @@ class CoordinationState(msgspec.Struct, frozen=True):
     set_aside: Map[int, SetAside] = Map()
     extra: Map[str, Json] = Map()
 
+    def __repr__(self) -> str:
+        at = "before the first event" if self.head is None else f"at seq {self.head.seq}"
+        return f"<CoordinationState {at}, {many(self.events, 'event')}>"
+
     def page(self, key: str) -> tuple[str, ...]:
         """All keys that are one page with `key`, itself among them, sorted."""
         return self.bindings.page(key)
@@ -133,8 +139,8 @@ class CoordinationState(msgspec.Struct, frozen=True):
         """How many events led here."""
         return sum(tally.events for tally in self.counts.values())
 
-    def counted(self, event: Event, reason: SetAsideReason | None) -> CoordinationState:
-        """The state with `event` as its head and in its counts; reason: why it was set aside, if it was."""
+    def counted(self, event: Event, reason: SetAsideReason | None, *, field: str | None = None) -> CoordinationState:
+        """The state with `event` as its head and in its counts; reason, field: see SetAside, if it was."""
         old = self.counts.get(event.type) or Tally(event.type)
         tally = Tally(
             event.type,
@@ -145,7 +151,7 @@ class CoordinationState(msgspec.Struct, frozen=True):
         )
         aside = self.set_aside
         if reason is not None:
-            aside = aside.set(event.seq, SetAside(event.seq, event.id, event.type, reason))
+            aside = aside.set(event.seq, SetAside(event.seq, event.id, event.type, reason, field))
         return msgspec.structs.replace(
             self, head=Head(event.seq, event.oid), counts=self.counts.set(event.type, tally), set_aside=aside
         )

@@ -66,7 +66,7 @@ def row_text(row: Row) -> str:
             which = ", ".join(f"{count} {why}" for count, why in aside if count)
             return f"{row.type}: {many(row.events, 'event')}" + (f" ({which})" if which else "")
         case SetAside():
-            return f"seq {row.seq} {row.type}: {row.reason}"
+            return f"seq {row.seq} {row.type}: {row.reason}" + (f" ({row.field})" if row.field else "")
 
 
 def _by(stamp: Stamp) -> str:

@@ -93,16 +93,6 @@ class Tenure:
     text: str = ""
 
 
-def left_text(milliseconds: int) -> str:
-    """`12 min`, `45 s`, `3 h`: what is left, as people say it."""
-    seconds = -(-milliseconds // 1000)
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 2 * 3600:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 2 * 86400 else f"{seconds // 86400} d"
-
-
 def stamp(milliseconds: int) -> str:
     """RFC 3339 with milliseconds, for people and for the journal."""
     value = _UNIX + timedelta(milliseconds=milliseconds)

@@ -17,9 +17,10 @@ Anything that does not read as this is an error, and whoever asked gets no answe
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
+import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from shardd.core.names import check_principal, is_id
-from shardd.core.roles import Access, Grant
+from shardd.core.names import check_new, check_principal, is_id
+from shardd.core.nearest import did_you_mean
+from shardd.core.roles import ALL, Access, Grant
 from shardd.core.ssh_wire import is_well_formed, weakness
 from shardd.errors import Corrupt, Misuse, Rejected, SharddError, Unavailable
 from shardd.files import toml_file
-from shardd.files.durable import sync_directories, write_atomic
+from shardd.files.durable import check_owner, sync_directories, write_atomic, writing
+from shardd.files.space_locks import PATIENCE, flock
 
 if TYPE_CHECKING:
     import tomlkit
@@ -49,6 +52,7 @@ _KEY_TYPES = (
 )
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _EXAMPLE = "~/.ssh/id_ed25519.pub"
 _MAKE = "make another with `ssh-keygen -t ed25519`"
 _PRIVATE = ("this is a private key", "give the file that ends in .pub, and keep this one to yourself")
@@ -125,7 +129,10 @@ class PublicKey:
                 raw = b""
             named = parts[0].encode()
             if raw[4 : 4 + len(named)] == named and int.from_bytes(raw[:4], "big") == len(named):
-                return cls(parts[0], parts[1], parts[2] if len(parts) > 2 else "")
+                comment = parts[2] if len(parts) > 2 else ""
+                if _CONTROL.search(comment):
+                    raise Misuse("the key's comment holds control characters", "take them out: a key is one line")
+                return cls(parts[0], parts[1], comment)
         if "PRIVATE KEY" in line:
             raise Misuse(*_PRIVATE)
         raise Misuse(f"{line.strip()[:40]!r} is not an OpenSSH public key", f"give a file like {_EXAMPLE}")
@@ -217,6 +224,7 @@ class AccessFiles:
         with self._editing(allowed) as before:
             if principal in before.access.retired:
                 raise Rejected("retired", f"{principal} was retired; a retired name is not given again")
+            self._check_new(principal, before)
             # Asked of the files, not of `before`: a revoked key has an owner too.
             named = ((name, one) for name, keys in self.keys().items() for one in keys)
             owner = next((name for name, one in named if one.fingerprint == key.fingerprint), None)
@@ -255,11 +263,12 @@ class AccessFiles:
         import tomlkit
 
         with self._editing(allowed) as before:
+            self._keep_an_admin(principal, before)
             path = self._keys / f"{check_principal(principal)}.pub"
             new = principal not in before.access.retired
             known = principal in before.principals or path.exists() or principal in before.access.local.values()
             if new and not known:
-                raise Rejected("not-found", f"there is no principal {principal}", "see `shardd principal list`")
+                raise no_such_principal(principal, before)
             # One write takes every right: what follows only tidies up, and a crash before it leaves nothing granted.
             with self._document() as document:
                 if new:
@@ -272,6 +281,19 @@ class AccessFiles:
                 sync_directories([self._keys])
             return new
 
+    def _keep_an_admin(self, principal: str, before: Snapshot) -> None:
+        """Rejected if nobody but `principal` may give roles over ssh."""
+        if before.access.admins == {principal}:
+            raise Rejected(
+                "last-admin",
+                f"{principal} is the only admin of everything, and the last one stays",
+                "make somebody else one first: `shardd role grant NAME admin @all`",
+            )
+
+    def _check_new(self, principal: str, before: Snapshot) -> None:
+        if principal not in before.principals and not (self._keys / f"{principal}.pub").exists():
+            check_new("principal", principal)
+
     def _change_roles(self, grant: Grant, allowed: Allowed, *, add: bool) -> bool:
         import tomlkit
 
@@ -280,6 +302,10 @@ class AccessFiles:
                 raise Rejected("retired", f"{grant.principal} was retired; a retired name is not given again")
             if (grant in before.access.grants) == add:
                 return False
+            if add:
+                self._check_new(grant.principal, before)
+            elif (grant.role, grant.scope) == ("admin", ALL):
+                self._keep_an_admin(grant.principal, before)
             with self._document() as document:
                 roles = document.setdefault("roles", tomlkit.table())
                 line = f"{grant.role} {grant.scope}"
@@ -307,9 +333,16 @@ class AccessFiles:
     @contextmanager
     def still(self) -> Iterator[None]:
         """No other command edits the files meanwhile."""
-        with (self._root / ".access.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        check_owner(self._root)
+        path = self._root / ".access.lock"
+        with writing(path):
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not flock(lock, time.monotonic() + PATIENCE):
+                raise Unavailable(f"{path} stays locked", "look for a stopped shardd on the server")
             yield
+        finally:
+            os.close(lock)
 
     @contextmanager
     def _editing(self, allowed: Allowed) -> Iterator[Snapshot]:
@@ -356,6 +389,11 @@ class AccessFiles:
             except Misuse as error:
                 raise Corrupt(f"{path}:{number}: {error.message}", "mend the file") from None
         return found
+
+
+def no_such_principal(name: str, known: Snapshot) -> Rejected:
+    near = did_you_mean(name, known.principals)
+    return Rejected("not-found", f"there is no principal {name}{near}", "see `shardd principal list`")
 
 
 def fingerprint(blob: bytes) -> str:

@@ -32,6 +32,14 @@ def script(name: str) -> bytes:
         raise Corrupt(f"this installation lacks the hook {name}: {error}", "install shardd again") from None
 
 
+def ensure(parent: Path, *, site: str) -> Path:
+    """Like `install`, but what stands there whole stays as it is: another installation of this version may have put it
+    there, and its Python decides until somebody says otherwise.
+    """
+    folder = parent / VERSION
+    return folder if (folder / LAST).is_file() else install(parent, site=site)
+
+
 def install(parent: Path, *, site: str) -> Path:
     """Make `parent/VERSION` hold the hooks of this version, and return it. Does nothing where they already stand."""
     folder = parent / VERSION

@@ -11,15 +11,21 @@ audit/         who asked for what, and what came of it
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardd.core.names import check_repo, is_id
 from shardd.errors import Misuse, Rejected
 from shardd.files import hook_install
 from shardd.files.access import AccessFiles
-from shardd.files.durable import write_atomic
+from shardd.files.durable import refused, write_atomic
 from shardd.files.settings import Settings
 from shardd.version import VERSION
+
+_CONFIG = b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n'
+_ACCESS = b"# Who may do what; see the README.\n[roles]\n"
 
 RESTORING = ".restoring"
 """A file that is there until a restore has come to its end."""
@@ -29,10 +35,15 @@ class ServerDir:
     """A server's directory at `root`; Misuse if it is none. restoring: for the restore that is making it"""
 
     def __init__(self, root: Path, *, restoring: bool = False) -> None:
-        self.root = root.resolve()
-        if (root / RESTORING).exists() and not restoring:
+        try:
+            self.root = root.resolve()
+            halfway = (root / RESTORING).exists()
+            whole = (self.root / "access.toml").exists() and (self.root / "repos").is_dir()
+        except OSError as error:
+            raise refused(error, f"{root} cannot be looked into") from None
+        if halfway and not restoring:
             raise Misuse(f"a restore into {root} has not come to its end", f"run `shardd restore BACKUP {root}` again")
-        if not (self.root / "access.toml").exists() or not (self.root / "repos").is_dir():
+        if not whole:
             raise Misuse(f"{root} is not a server's directory", f"run `shardd init {root}`")
         self.access = AccessFiles(self.root)
         self.host_keys = self.root / "host_keys"
@@ -41,17 +52,29 @@ class ServerDir:
     @classmethod
     def create(cls, root: Path, *, restoring: bool = False) -> ServerDir:
         """A new directory, which must be absent or empty. restoring: see ServerDir"""
-        if root.exists() and any(path.name != RESTORING for path in root.iterdir()):
-            raise Rejected("exists", f"{root} is not empty", "name a new directory")
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if root.stat().st_mode & 0o022:
-            raise Rejected("not-permitted", f"others may write {root}", f"chmod 700 {root}")
-        for name in ("keys", "repos", "host_keys"):
-            (root / name).mkdir(mode=0o700)
-        hook_install.install(root / "hooks", site=hook_install.SERVER_SITE)
-        write_atomic(root / "config.toml", b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n')
-        write_atomic(root / "access.toml", b"# Who may do what; see the README.\n[roles]\n")
-        return cls(root, restoring=restoring)
+        with cls.begun(root, restoring=restoring) as server:
+            return server
+
+    @classmethod
+    @contextmanager
+    def begun(cls, root: Path, *, restoring: bool = False) -> Iterator[ServerDir]:
+        """The same; whatever is made, in it or by the block, goes again if the block fails."""
+        with ExitStack() as undo:
+            try:
+                _make(root, undo)
+                server = cls(root, restoring=restoring)
+            except OSError as error:
+                undo.close()
+                raise refused(error, f"{root} cannot be made") from None
+            except BaseException:
+                undo.close()
+                raise
+            try:
+                yield server
+            except BaseException:
+                undo.close()
+                raise
+            undo.pop_all()
 
     @classmethod
     def around(cls, repository: Path) -> ServerDir | None:
@@ -90,9 +113,33 @@ class ServerDir:
         """The core.hooksPath of every repo."""
         return f"../../hooks/{VERSION}"
 
+    def ensure_hooks(self) -> Path:
+        """The folder of the hooks of this version, made if there is none."""
+        return hook_install.ensure(self.root / "hooks", site=hook_install.SERVER_SITE)
+
     def install_hooks(self) -> Path:
-        """The folder of the hooks of this version, made if need be."""
+        """The same, and they are those of this installation, whose Python decides from now on where no server does.
+        For whoever was told to: `serve`, and `doctor --fix`.
+        """
         return hook_install.install(self.root / "hooks", site=hook_install.SERVER_SITE)
+
+
+def _make(root: Path, undo: ExitStack) -> None:
+    if root.exists():
+        if any(path.name != RESTORING for path in root.iterdir()):
+            raise Rejected("exists", f"{root} is not empty", "name a new directory")
+    else:
+        root.mkdir(parents=True, mode=0o700)
+        undo.callback(shutil.rmtree, root, ignore_errors=True)
+    if root.stat().st_mode & 0o022:
+        raise Rejected("not-permitted", f"others may write {root}", f"chmod 700 {root}")
+    for name in ("keys", "repos", "host_keys", "hooks"):
+        (root / name).mkdir(mode=0o755 if name == "hooks" else 0o700)
+        undo.callback(shutil.rmtree, root / name, ignore_errors=True)
+    hook_install.install(root / "hooks", site=hook_install.SERVER_SITE)
+    for name, text in (("config.toml", _CONFIG), ("access.toml", _ACCESS)):
+        undo.callback((root / name).unlink, missing_ok=True)
+        write_atomic(root / name, text)
 
 
 def no_such_repo(repo: str) -> Rejected:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+import msgspec.inspect
 
 from shardd.core.limits import Limits
-from shardd.errors import SharddError
+from shardd.core.nearest import did_you_mean, nearest
+from shardd.errors import Misuse, SharddError
 from shardd.files import toml_file
 from shardd.files.bounds import Bounds
 from shardd.files.durable import write_atomic
@@ -97,11 +99,56 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     @classmethod
     def load(cls, path: Path) -> Settings:
-        """Freshly read, the defaults if there is no file; Corrupt, naming the line, if it does not read."""
+        """Freshly read, the defaults if there is no file; Misuse, naming line and key and what may stand there, if it
+        does not read.
+        """
         try:
             return toml_file.load(path, cls)
         except FileNotFoundError:
             return cls()
+        except toml_file.Slip as slip:
+            raise Misuse(f"{slip.place}: {_said(slip)}", _example(slip.key)) from None
+
+
+_EXAMPLES = {"listen": "127.0.0.1:2222", "public": "wiki.example.org:2222", "log": "json"}
+_LISTED = 3  # keys that are named where none is near
+
+
+def _said(slip: toml_file.Slip) -> str:
+    """What is wrong, in words."""
+    if not slip.key:
+        return slip.detail
+    allowed = _allowed(slip.key)
+    if allowed is None:
+        some = f"; there are {', '.join(sorted(_keys())[:_LISTED])} and others"
+        return f"there is no setting {slip.key}{did_you_mean(slip.key, _keys()) or some}"
+    return f"{slip.key} must be {allowed}"
+
+
+def _keys() -> dict[str, msgspec.inspect.Field]:
+    kind = msgspec.inspect.type_info(Settings)
+    assert isinstance(kind, msgspec.inspect.StructType)
+    return {field.encode_name: field for field in kind.fields}
+
+
+def _allowed(key: str) -> str | None:
+    """What may stand for a key, in words; None if there is no such key."""
+    field = _keys().get(key)
+    match field.type if field is not None else None:
+        case msgspec.inspect.IntType(ge=least, le=most):
+            return f"a whole number from {least} to {most}"
+        case msgspec.inspect.LiteralType(values=values):
+            return " or ".join(f'"{value}"' for value in values)
+        case msgspec.inspect.StrType():
+            return "an address with its port, HOST:PORT"
+    return None
+
+
+def _example(key: str) -> str:
+    near = key if key in _keys() else nearest(key, _keys()) or "listen"
+    value = _EXAMPLES.get(near)
+    value = f'"{value}"' if value is not None else str(_keys()[near].default)
+    return f"write it like `{near} = {value}`"
 
 
 class SettingsFile:

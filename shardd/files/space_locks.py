@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.errors import Unavailable
-from shardd.files.durable import writing
+from shardd.files.durable import check_owner, refused, writing
 
 # Locks that belong to no space, besides those of single refs (core/refs.py); no space begins with `@`.
 HEAD = "@head"  # what HEAD points at, while that does not exist
@@ -68,6 +68,7 @@ def locked(folder: Path, spaces: Iterable[str], *, patience: float = PATIENCE) -
     """The locks of all these spaces, held until the block ends. Unavailable if one stays taken."""
     with writing(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
+        check_owner(folder.parent)
     names = sorted(set(spaces))
     deadline = time.monotonic() + patience
     held: list[Lock] = []
@@ -124,5 +125,14 @@ def flock(descriptor: int, until: float, how: int = fcntl.LOCK_EX) -> bool:
                 return False
             time.sleep(pause)
             pause = min(pause * 1.5, 0.01)
+        except OSError as error:
+            raise refused(error, f"{_path(descriptor)} cannot be locked") from None
         else:
             return True
+
+
+def _path(descriptor: int) -> str:
+    try:
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except OSError:
+        return "a file"

@@ -39,6 +39,11 @@ class Work:
             self.settled = True
             self._verdict, self._why = verdict, shortened(why)
 
+    @property
+    def refused(self) -> bool:
+        """Whether it, or a part of it, came to nothing."""
+        return self.settled and self._verdict != OK
+
     def done(self) -> None:
         """It was accepted and carried out: whatever is heard after that, it is no refusal."""
         self.ended_as(OK)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from typing import Protocol
 
 from shardd.core.codec import decode_event, decode_genesis, read_event
@@ -12,6 +14,9 @@ from shardd.errors import BadEvent, Corrupt
 from shardd.git.repository import NEAR, Repository
 
 _MOST = 2**31 - 1  # commits that git can be asked for
+_STRETCH = NEAR - 1  # events that are read first, of those that are wanted; in this process
+_LONGEST_STRETCH = 16_384
+_BEFORE_ALL = -2  # no number is as low
 _CANDIDATES = 500  # commits that may name their number, looked at in one go
 
 
@@ -82,8 +87,54 @@ def _no_event(oid: str, space: str, error: BadEvent) -> Corrupt:
     return Corrupt(f"the commit {oid[:12]} of {space} is no event: {error.message}", "run `shardd verify`")
 
 
-def events(repository: Repository, space: str, oid: str, *, after: int | None = None) -> Iterator[Event]:
-    """The events up to the commit `oid`, those with seq up to `after` left out. Corrupt where one does not read."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which events of a log, and in which order; see ReadableLog in logs/decision_log.py."""
+
+    after: int | None = None
+    until: int | None = None
+    limit: int | None = None
+    reverse: bool = False
+
+    def of(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Of all events, in the order that is wanted, up to the first that comes too late."""
+        if self.reverse:
+            events = takewhile(lambda event: self.after is None or event.seq > self.after, events)
+            events = dropwhile(lambda event: self.until is not None and event.seq > self.until, events)
+        else:
+            events = dropwhile(lambda event: self.after is not None and event.seq <= self.after, events)
+            events = takewhile(lambda event: self.until is None or event.seq <= self.until, events)
+        return islice(events, self.limit)
+
+
+class Places(Protocol):
+    """Where the events of a log stand that somebody has noted, proven to be of this very log."""
+
+    def after(self, seq: int, count: int) -> Head | None:
+        """The event so many places after a number, or the last one noted after it; None if none is."""
+        ...
+
+    def up_to(self, seq: int) -> Head | None:
+        """The last event that has no higher number, if one after it is noted too; else None."""
+        ...
+
+
+def events(
+    repository: Repository, space: str, oid: str, part: Part | None = None, *, places: Places | None = None
+) -> Iterator[Event]:
+    """Events up to the commit `oid`. Corrupt where one does not read."""
+    part = part or Part()
+    if part.reverse:
+        top = places.up_to(part.until) if places is not None and part.until is not None else None
+        top = top or head_at(repository, space, oid)
+        return part.of(_back(repository, space, top))
+    if places is not None:
+        return part.of(_in_stretches(repository, space, oid, part.after, places))
+    return part.of(_onwards(repository, space, oid, part.after))
+
+
+def _onwards(repository: Repository, space: str, oid: str, after: int | None) -> Iterator[Event]:
+    """Those after a number, up to the commit: what comes before the first of them is not read."""
     if after is None:
         return _decoded(repository, repository.history(oid), space, None)
     head = head_at(repository, space, oid)
@@ -91,12 +142,39 @@ def events(repository: Repository, space: str, oid: str, *, after: int | None = 
     if missing <= 0:
         return iter(())
     # Numbers are dense but for the gaps of an import, so the events wanted are among the last `missing` commits.
-    if missing <= NEAR:
-        commits, _ = repository.chain(oid, None, at_most=missing)
-        source: Iterator[tuple[str, bytes]] = iter(commits)
-    else:
-        source = repository.git.commits(oid, newest=min(missing, _MOST))
-    return (event for event in _decoded(repository, source, space, head.seq - missing) if event.seq > after)
+    commits = _last(repository, oid, missing)
+    return (event for event in _decoded(repository, commits, space, head.seq - missing) if event.seq > after)
+
+
+def _in_stretches(repository: Repository, space: str, oid: str, after: int | None, places: Places) -> Iterator[Event]:
+    """The same: a stretch up to a place that is known, and each twice as long as the one before."""
+    at, length = after, _STRETCH
+    while (top := places.after(_BEFORE_ALL if at is None else at, length)) is not None:
+        found = list(_decoded(repository, _last(repository, top.oid, length + 1), space, top.seq - length - 1))
+        yield from (event for event in found if at is None or event.seq > at)
+        at, length = top.seq, min(2 * length, _LONGEST_STRETCH)
+    yield from _onwards(repository, space, oid, at)
+
+
+def _back(repository: Repository, space: str, top: Head) -> Iterator[Event]:
+    """All up to `top`, the newest first."""
+    at: str | None = top.oid
+    seq, length = top.seq, _STRETCH
+    while at is not None:
+        commits = list(_last(repository, at, length))
+        found = list(_decoded(repository, iter(commits), space, seq - len(commits)))
+        yield from reversed(found)
+        at = first_parent(commits[0][1])
+        seq = found[0].seq - 1 if found else seq
+        length = min(2 * length, _LONGEST_STRETCH)
+
+
+def _last(repository: Repository, oid: str, count: int) -> Iterator[tuple[str, bytes]]:
+    """The last commits up to this one, oldest first."""
+    if count <= NEAR:
+        commits, _ = repository.chain(oid, None, at_most=count)
+        return iter(commits)
+    return repository.git.commits(oid, newest=min(count, _MOST))
 
 
 def _decoded(

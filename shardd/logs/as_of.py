@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
 
+from shardd.core.event import Event
 from shardd.core.fold import Reducer
 from shardd.core.names import is_oid
 from shardd.errors import Misuse
@@ -75,6 +76,24 @@ def resolve(log: ReadableLog, space: str, point: Point) -> int:
     if found:
         raise Misuse(f"{point} begins {len(found)} oids in {space}", "give more digits")
     raise Misuse(f"there is no event {point} in {space}", "`shardd log` lists the events")
+
+
+def find_event(log: ReadableLog, space: str, text: str) -> Event | None:
+    """What a person means by its seq, its id, its oid or how that begins; Misuse if that begins several."""
+    if text.isascii() and text.isdigit() and len(text) <= 16:
+        found = next(log.events(space, int(text) - 1), None)
+        if found is not None and found.seq == int(text):
+            return found
+    short = text.lower() if re.match(r"[0-9a-fA-F]{4,64}\Z", text) else None
+    begun: list[Event] = []
+    for event in log.events(space, reverse=True):
+        if event.id == text or event.oid == short:
+            return event
+        if short is not None and event.oid.startswith(short):
+            begun.append(event)
+    if len(begun) > 1:
+        raise Misuse(f"{text} begins {len(begun)} oids in {space}", "give more digits")
+    return begun[0] if begun else None
 
 
 def state_at(

@@ -19,20 +19,32 @@ import os
 import time as _time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from shardd.core.append import Expected
-from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.event import Data, Event, Head
+from shardd.core.event import Draft as Complete
 from shardd.core.ids import uuid7
 
 
 class ReadableLog(Protocol):
     """What reading a log takes: every DecisionLog has it, and the authority of a repo (authority/authority.py)."""
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
 
+        until: none with a higher seq; limit: at most so many; reverse: the newest first. What that costs follows what
+        is returned, and not how much is before or behind it (in a clone: not before it).
         An unknown space has none. Raises Misuse, Unavailable, Corrupt, the last two while it is read as well.
         """
         ...
@@ -68,7 +80,7 @@ class DecisionLog(ReadableLog, Protocol):
         """
         ...
 
-    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
+    def append_many(self, space: str, events: Iterable[Complete], *, expected: Expected = None) -> list[Event]:
         """Append all of them, contiguous and in order, or none; raises what `append` does."""
         ...
 
@@ -87,6 +99,27 @@ def new_id() -> str:
     return uuid7(_time.time_ns() // 1_000_000, os.urandom(10))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft(Complete):
+    """An event for `append_many`, like `Draft(type="page.bound", data={"page": "Home"})`.
+
+    What is left out is filled in as `append` does: id and time now, so that the same draft may be appended again after
+    an Unavailable; actor, whoever the log appends as, when it is appended.
+    Raises BadEvent, naming the field, if the event format could not hold it.
+    """
+
+    actor: str = ""
+    id: str = field(default_factory=lambda: new_id())
+    time: datetime = field(default_factory=lambda: utc_now())
+
+    def __post_init__(self) -> None:
+        complete = self if self.actor else replace(self, actor=_ANYBODY)
+        Complete.__post_init__(complete)
+
+
+_ANYBODY = "somebody"
+
+
 def draft(
     type: str,
     data: Data | None,
@@ -97,9 +130,9 @@ def draft(
     time: datetime | None,
     now: Clock = utc_now,
     ids: Ids = new_id,
-) -> Draft:
+) -> Complete:
     """A Draft with what the caller left open filled in."""
-    return Draft(
+    return Complete(
         type=type,
         data={} if data is None else data,
         subject=subject,
@@ -109,15 +142,19 @@ def draft(
     )
 
 
-class DraftingLog(ABC):
+class DraftingLog(DecisionLog, ABC):
     """What every DecisionLog does alike: one event is drafted, and appended as a batch of one."""
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         self._clock = clock
         self._ids = ids
 
+    def _whole(self, events: Iterable[Complete]) -> list[Complete]:
+        """The drafts of a batch, each with an actor."""
+        return [each if each.actor else replace(each, actor=self._me()) for each in events]
+
     @abstractmethod
-    def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]: ...
+    def append_many(self, space: str, events: Iterable[Complete], *, expected: Expected = None) -> list[Event]: ...
 
     @abstractmethod
     def _me(self) -> str:

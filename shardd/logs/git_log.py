@@ -47,9 +47,17 @@ class FetchedLog:
         self._repository = repository
         self._places = places
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        oid = self._tip(space)
-        return iter(()) if oid is None else log_reader.events(self._repository, space, oid, after=after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        oid, part = self._tip(space), log_reader.Part(after, until, limit, reverse)
+        return iter(()) if oid is None else log_reader.events(self._repository, space, oid, part)
 
     def head(self, space: str) -> Head | None:
         oid = self._tip(space)
@@ -94,11 +102,14 @@ class GitLog(DraftingLog):
                 self._clone = there.folder
                 self._places = fetched_spaces(Git(there.folder), remote)
 
+    def __repr__(self) -> str:
+        return f"GitLog({str(self._path)!r}" + (f", principal={self._principal!r})" if self._principal else ")")
+
     def _me(self) -> str:
         return self._principal or _os_user()
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        drafts = list(events)
+        drafts = self._whole(events)
         check_space(space)
         server = self._writable()
         self._prepare(server)
@@ -108,6 +119,7 @@ class GitLog(DraftingLog):
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
     ) -> Imported:
+        """See `import_log`, which takes the events of any log."""
         check_space(space)
         server = self._writable()
         if dry_run and server is None and not is_embedded(self._path):
@@ -126,12 +138,21 @@ class GitLog(DraftingLog):
                 dry_run=dry_run,
             )
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
         with ExitStack() as open_:
             log = self._readable(check_space(space), open_)
             if log is None:
                 return iter(())
-            events = log.events(space, after)  # up to where the log stands now, and not when the first is asked for
+            # Up to where the log stands now, and not when the first is asked for.
+            events = log.events(space, after, until=until, limit=limit, reverse=reverse)
             return _Reading(events, open_.pop_all())
 
     def head(self, space: str) -> Head | None:

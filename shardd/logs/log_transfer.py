@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from shardd.core.import_chain import Imported, of_events
 from shardd.core.jsonl import Numbered, decode_lines, encode_line
 from shardd.core.names import check_space
 from shardd.errors import BadEvent, Misuse, Rejected
-from shardd.files.durable import written_whole
+from shardd.files.durable import handed_over
 from shardd.logs.decision_log import DecisionLog, ReadableLog
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -58,20 +59,29 @@ def import_jsonl(
         return target.import_events(space, events, keep_gaps=keep_gaps, dry_run=dry_run)
 
 
-def export_jsonl(log: ReadableLog, space: str, path: str | os.PathLike[str]) -> Head:
+def export_jsonl(log: ReadableLog, space: str, path: str | os.PathLike[str], *, force: bool = False) -> Head:
     """Write the log as canonical lines, the file whole or not at all; where the log stood.
 
-    Rejected if the space does not exist.
+    Rejected if the space does not exist, or, unless `force`, the file does. Devices and pipes are written in place.
     """
     head = existing(log, space)
-    try:
-        with written_whole(Path(path), mode=0o644) as file:
-            for event in log.events(space):
-                file.write(encode_line(event, space))
-                head = Head(event.seq, event.oid)
-    except OSError as error:
-        raise Misuse(f"{path} cannot be written: {error.strerror}") from None
+    with output(path, force=force) as file:
+        for event in log.events(space):
+            file.write(encode_line(event, space))
+            head = Head(event.seq, event.oid)
     return head
+
+
+@contextmanager
+def output(path: str | os.PathLike[str], *, force: bool) -> Iterator[IO[bytes]]:
+    """A file that somebody named, to be written; see files/durable.py. Rejected if it is there already."""
+    try:
+        with handed_over(Path(path), force=force) as file:
+            yield file
+    except FileExistsError:
+        raise Rejected("exists", f"{path} exists already", "name another file, or replace it with --force") from None
+    except OSError as error:
+        raise Misuse(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def exported_lines(log: ReadableLog, space: str) -> Iterator[bytes]:

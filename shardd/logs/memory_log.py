@@ -30,17 +30,20 @@ class MemoryLog(DraftingLog):
         self._pusher = Pusher(actor, unleased=True)
         self._authority = Authority(MemoryLedger(), label="memory", rights=FileAccess)
 
+    def __repr__(self) -> str:
+        return "MemoryLog()"
+
     def _me(self) -> str:
         return self._actor
 
     def append_many(self, space: str, events: Iterable[Draft], *, expected: Expected = None) -> list[Event]:
-        return append_drafts(
-            self._authority, check_space(space), list(events), self._pusher, expected=expected, create=True
-        )
+        drafts = self._whole(events)
+        return append_drafts(self._authority, check_space(space), drafts, self._pusher, expected=expected, create=True)
 
     def import_events(
         self, space: str, events: Iterable[Numbered], *, keep_gaps: bool = False, dry_run: bool = False
     ) -> Imported:
+        """See `import_log`, which takes the events of any log."""
         return import_events(
             self._authority,
             check_space(space),
@@ -51,8 +54,16 @@ class MemoryLog(DraftingLog):
             dry_run=dry_run,
         )
 
-    def events(self, space: str, after: int | None = None) -> Iterator[Event]:
-        return self._authority.events(space, after)
+    def events(
+        self,
+        space: str,
+        after: int | None = None,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        return self._authority.events(space, after, until=until, limit=limit, reverse=reverse)
 
     def head(self, space: str) -> Head | None:
         return self._authority.head(space)

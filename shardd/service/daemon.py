@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from shardd.authority.authorities import Authorities
 from shardd.errors import Unavailable
@@ -38,8 +39,9 @@ def run(authorities: Authorities, *, address: str | None, ready: Callable[[str],
     require_version()
     authorities.server.settings()  # whoever starts a server is there to mend them: the last good ones are for later
     for finding in permissions(authorities.server.root):
-        if finding.mend is not None:
-            raise Unavailable(f"{finding.where}: {finding.message}", f"{finding.remedy}, or run `shardd doctor --fix`")
+        fix = ", or run `shardd doctor --fix`" if finding.mend is not None else ""
+        raise Unavailable(f"{finding.where}: {finding.message}", f"{finding.remedy}{fix}")
+    _have_a_home(authorities.server.root)
     _raise_file_limit()
     asyncio.run(_run(authorities, address, ready))
 
@@ -101,6 +103,14 @@ def reload(authorities: Authorities) -> None:
         log.error("SIGHUP: not reloaded, the last good stays in force: %s", "; ".join(map(str, faults)))
     else:
         log.info("SIGHUP: access files and settings are in force")
+
+
+def _have_a_home(root: Path) -> None:
+    """asyncssh wants to know its user's home, which in a container there need not be, though it looks nowhere there."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(root)
 
 
 def _raise_file_limit() -> None:

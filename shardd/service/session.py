@@ -202,7 +202,7 @@ class Session:
         check_caller(words, self._rights(), self._client.principal)
 
         def run(command: object) -> Steps:
-            return run_on(self._context(), command)
+            return run_on(self._context(voice), command)
 
         try:
             status = yield from speaking(server_grammar(), words, run, voice, reach=self._client.reach, work=self._work)
@@ -211,7 +211,7 @@ class Session:
             return 1
         return status
 
-    def _context(self) -> Context:
+    def _context(self, voice: ClientVoice) -> Context:
         self._rights()
         return Context(
             authorities=self._service.authorities,
@@ -220,6 +220,7 @@ class Session:
             gone=lambda: self._process.is_closing() or self._service.admission.leaving,
             rights=self._rights,
             fingerprint=self._client.identity.fingerprint,
+            tell=voice.err,
             work=self._work,
             reach=self._client.reach,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,9 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from shardd.errors import SharddError
+from shardd.core.plural import many
+from shardd.errors import SharddError, Unavailable
+from shardd.files.durable import refused, user_name
 from shardd.files.hook_install import SERVER_SIDE, script
 from shardd.files.server_dir import ServerDir
+from shardd.files.space_locks import flock
 from shardd.git import quarantine
 from shardd.git.program import require_version
 from shardd.version import VERSION
@@ -51,6 +55,8 @@ def examine(server: ServerDir, *, now: float | None = None) -> Iterator[Finding]
     yield from _readable(server)
     yield from _keys(server)
     yield from permissions(server.root)
+    yield from _strangers(server.root)
+    yield from _writable(server.root)
     yield from _hooks(server)
     yield from _disk(server.root)
     for pattern in (".*.toml.*", "keys/.*", "repos/.new-*", ".access.toml.*"):
@@ -104,6 +110,10 @@ def permissions(root: Path) -> Iterator[Finding]:
     owner = root.stat().st_uid
     for path in [root, *(path for pattern in (*_HELD, *_HELD_IN_REPOS) for path in root.glob(pattern))]:
         if path.is_symlink():
+            if path == root / "repos" or path.parent == root / "repos":
+                # Hooks, access files and locks are found from where a repo lies, and git goes to where that is.
+                how = f"put what it points at here; for another disk, mount that at {path}"
+                yield Finding("broken", str(path), "is a link, and its repos are found without hooks and rules", how)
             continue
         try:
             stat = path.stat()
@@ -117,7 +127,39 @@ def permissions(root: Path) -> Iterator[Finding]:
             mend = partial(path.chmod, mode & allowed)
             yield Finding("broken", str(path), f"{what} (mode {mode:03o})", f"chmod {mode & allowed:03o} {path}", mend)
         if stat.st_uid != owner:
-            yield Finding("broken", str(path), "belongs to another user than the directory", f"chown it to uid {owner}")
+            whose = f"belongs to {user_name(stat.st_uid)}, and the directory to {user_name(owner)}"
+            yield Finding("broken", str(path), whose, f"chown -R {user_name(owner).lstrip('#')} {path}")
+
+
+def _strangers(root: Path) -> Iterator[Finding]:
+    """What a process of somebody else's has left deep in the repos, where it is in the owner's way."""
+    owner = root.stat().st_uid
+    for repo in sorted((root / "repos").glob("*.git")):
+        found = [path for path in _below(repo) if path.lstat().st_uid != owner]
+        if found:
+            said = f"{many(len(found), 'file')} below it, such as {found[0]}, are not {user_name(owner)}'s"
+            yield Finding("broken", str(repo), said, f"chown -R {user_name(owner).lstrip('#')} {repo}")
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that is there and does not go meanwhile."""
+    for at, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(at, name)
+            if os.path.lexists(path):
+                yield path
+
+
+def _writable(root: Path) -> Iterator[Finding]:
+    """A disk that takes nothing, or gives no locks: reading goes on, and every push and lease call is refused."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".doctor.", dir=root) as file:
+            file.write(b"x")
+            file.flush()
+            flock(file.fileno(), time.monotonic())
+    except (OSError, Unavailable) as error:
+        refusal = error if isinstance(error, Unavailable) else refused(error, "nothing can be written here")
+        yield Finding("broken", str(root), refusal.message, refusal.remedy)
 
 
 def _hooks(server: ServerDir) -> Iterator[Finding]:

@@ -10,8 +10,10 @@ import contextlib
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from shardd.core.codec import decode_event
 from shardd.core.event import Head
 from shardd.core.log_check import Journal, Verifier
 from shardd.core.names import is_id
@@ -40,10 +42,15 @@ class Refs:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signatures are checked with. allowed: lines of an allowed-signers file (ssh-keygen(1)); home: for gpg"""
+    """What signatures are checked with. allowed: lines of an allowed-signers file (ssh-keygen(1)); home: for gpg
+
+    ours: the file names principals, so that whoever signed an event must be its actor; elsewhere keys go by whatever
+    names, and a signature of somebody else is only counted apart
+    """
 
     allowed: Sequence[str] = ()
     home: str | None = None
+    ours: bool = False
 
 
 @dataclass(slots=True)
@@ -94,7 +101,7 @@ def verify(repository: Repository, refs: Refs, keys: Keys | None = None) -> Repo
     report = Report(refs.space)
     journal: Journal | None = None
     verifier: Verifier | None = None
-    with SeenIds() as seen, _Signatures(repository.path, keys or Keys(), report) as signatures:
+    with SeenIds() as seen, _Signatures(repository, keys or Keys(), report) as signatures:
         try:
             tip, newest = _tips(repository, refs)
             if repository.shallow:
@@ -197,8 +204,9 @@ def _oid(repository: Repository, ref: str) -> str:
 class _Signatures:
     """Hands signed commits to git, some hundred at a time."""
 
-    def __init__(self, path: Path, keys: Keys, report: Report) -> None:
-        self._git = Git(path, quarantine={"HOME": keys.home} if keys.home else {})
+    def __init__(self, repository: Repository, keys: Keys, report: Report) -> None:
+        self._repository = repository
+        self._git = Git(repository.path, quarantine={"HOME": keys.home} if keys.home else {})
         self._keys = keys
         self._report = report
         self._waiting: dict[str, int] = {}
@@ -221,14 +229,30 @@ class _Signatures:
         if not waiting:
             return None
         bad: Damaged | None = None
-        for oid, verdict in self._verdicts(waiting).items():
+        for oid, (verdict, signer, author) in self._verdicts(waiting).items():
+            said = _VERDICTS.get(verdict, "unknown key")
             if verdict == "B":
                 bad = bad or Damaged("signature", waiting[oid], oid, "the signature does not fit the commit")
-            said = _VERDICTS.get(verdict, "unknown key")
+            elif verdict == "G":
+                actor = self._actor(oid)
+                if not _is_of(self._names(signer), (actor, author)):
+                    said = "of another"
+                    if self._keys.ours:
+                        why = f"{signer} signed it, and its actor is {actor}"
+                        bad = bad or Damaged("signature", waiting[oid], oid, why)
             self._report.signed[said] = self._report.signed.get(said, 0) + 1
         return bad
 
-    def _verdicts(self, oids: Mapping[str, int]) -> dict[str, str]:
+    def _names(self, signer: str) -> list[str]:
+        """All that a signer is called, of whom git names one: the first name that stands with the key."""
+        together = (line.split()[0].strip('"').split(",") for line in self._keys.allowed if line.strip())
+        return [signer, *(name for names in together if signer in names for name in names)]
+
+    def _actor(self, oid: str) -> str:
+        return decode_event(self._repository.commit(oid), oid=oid, parent_seq=0).actor
+
+    def _verdicts(self, oids: Mapping[str, int]) -> dict[str, tuple[str, str, str]]:
+        """Git's verdict on each, who signed it, and the address of its author."""
         if not self._arguments:
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="shardd-verify-"))
             file = Path(folder) / "allowed-signers"  # git takes a file, if need be an empty one
@@ -239,10 +263,22 @@ class _Signatures:
             "log",
             "--no-walk=unsorted",
             "--stdin",
-            "--format=%H %G?",
+            "--format=%H%x00%G?%x00%GS%x00%ae",
             stdin="".join(f"{oid}\n" for oid in oids).encode(),
         )
-        return dict(line.split(" ", 1) for line in listed.decode("ascii").split("\n")[:-1])
+        found: dict[str, tuple[str, str, str]] = {}
+        for line in listed.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            oid, verdict, signer, author = line.split("\0")
+            found[oid] = verdict, signer, author
+        return found
+
+
+def _is_of(signer: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a signer, by all its names, is one of these. It may be called by patterns (ssh-keygen(1)), and by gpg
+    like `Alice <alice@example.org>`.
+    """
+    said = {part for each in signer for part in (each, *each.removesuffix(">").rpartition(" <")[::2]) if part}
+    return any(fnmatchcase(name.casefold(), each.casefold()) for each in said for name in names)
 
 
 _VERDICTS = {"G": "good", "U": "unknown key", "B": "bad", "X": "expired", "Y": "expired key", "R": "revoked key"}

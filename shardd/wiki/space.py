@@ -20,11 +20,11 @@ import msgspec
 from shardd.core.append import Expected
 from shardd.core.canonical import Json
 from shardd.core.event import Event, Head
+from shardd.core.explained import page_refs
 from shardd.core.fold import Reducer, coordination
 from shardd.core.kinds.conflict_reopened import ConflictReopened
 from shardd.core.kinds.conflict_settled import ConflictSettled
 from shardd.core.kinds.default import DEFAULT_KINDS
-from shardd.core.kinds.kind import NoEffect, Ref
 from shardd.core.kinds.overlay_applied import OverlayApplied
 from shardd.core.kinds.overlay_drafted import OverlayDrafted
 from shardd.core.kinds.overlay_superseded import OverlaySuperseded
@@ -68,8 +68,12 @@ class InformationSpace:
     """One space. Not to be shared between threads; any number of objects and processes may share its log.
 
     Verbs and reads raise what the log's do (logs/decision_log.py: NotHolder, HeadMoved, BadEvent, Unavailable …). A
-    verb raises Rejected `no-effect` as well, where the state has nothing for it to act on; `state`, `page` and `union`
+    verb raises Rejected `no-effect` as well, where nothing would change: there is nothing for it to act on, it names a
+    shard that is not attached, or all of it is so already. `state`, `page` and `union`
     read the log when that is due.
+
+    Each verb also takes the words of `DecisionLog.append`: actor; id, which makes a retry safe; time; and expected, so
+    that it counts only where the log still stands there (`expected=space.seen`).
 
     store: the log, by default one in memory; actor: who decides, where a verb does not say; kinds: the event types
     snapshots: where folded states are kept on disk, None for nowhere
@@ -96,6 +100,9 @@ class InformationSpace:
         self._folded: dict[tuple[str, str], Folded[Any]] = {}  # each reducer has its own type of state
         self._stale = True
         self._seen: Head | Literal["absent"] = "absent"
+
+    def __repr__(self) -> str:
+        return f"InformationSpace({self._id!r}, store={self._log!r})"
 
     @classmethod
     def git_backed(
@@ -189,12 +196,7 @@ class InformationSpace:
         if head is None:
             return []
         view = self.page(key)
-        refs = {Ref("page", name) for name in view.keys}
-        refs |= {Ref("overlay", id) for id, _ in self.state.overlays.on(view.keys)}
-        refs |= {Ref("remark", id) for id, _ in self.state.remarks.on(view.keys)}
-        refs |= {Ref("shard", version.shard) for version in view.versions}
-        if view.canonical is not None:
-            refs.add(Ref("shard", view.canonical.shard))
+        refs = page_refs(self.state, key, (version.shard for version in view.versions))
         wanted = takewhile(lambda event: event.seq <= head.seq, self._log.events(self._id))
         return [event for event in wanted if not refs.isdisjoint(self._kinds.about(event))]
 
@@ -230,9 +232,17 @@ class InformationSpace:
         title: str | None = None,
         **how: Unpack[How],
     ) -> Event:
-        """The shard takes part; `shard` is mounted here as well. location, title: what others are told about it."""
+        """The shard takes part; `shard` is mounted here as well. location, title: what others are told about it.
+
+        Rejected `no-effect` if it takes part already, described like that; it is mounted then too.
+        """
         kind = None if shard is None else shard.kind
-        event = self.record(ShardAttached(shard=name, kind=kind, location=location, title=title), **how)
+        try:
+            event = self.record(ShardAttached(shard=name, kind=kind, location=location, title=title), **how)
+        except Rejected as error:
+            if error.code == "no-effect" and shard is not None:
+                self.mount(name, shard)
+            raise
         if shard is not None:
             self.mount(name, shard)
         return event
@@ -300,9 +310,9 @@ class InformationSpace:
         kind = self._kinds.kind_of(data)
         plain: dict[str, Json] = kind.write(data)
         if "id" not in how:
-            outcome = kind.effect(self.refresh(), data, Stamp(0, event_id, "", utc_now()))
-            if isinstance(outcome, NoEffect):
-                raise Rejected("no-effect", outcome.why, "look at the state again")
+            why = kind.refused(self.refresh(), data, Stamp(0, event_id, "", utc_now()))
+            if why is not None:
+                raise Rejected("no-effect", why, "look at the state again")
         self._stale = True
         return self._log.append(
             self._id,

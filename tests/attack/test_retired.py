@@ -124,11 +124,11 @@ def test_what_has_the_lock_and_no_right_yet_is_refused(root: Path, monkeypatch: 
     with monkeypatch.context() as patched:
         impatient(patched)
         with pytest.raises(Unavailable, match="stays taken"):
-            Retire("alice").run(context(root, None))
+            Retire("alice", yes=True).run(context(root, None))
     child.goes_on()
     (said,) = child.ends().said
     assert "not-permitted" in str(said)
-    Retire("alice").run(context(root, None))
+    Retire("alice", yes=True).run(context(root, None))
     assert holders(root) == {"whynot": None, "other": None}
 
 
@@ -142,10 +142,10 @@ def test_what_was_granted_before_is_done_before_the_retirement_is(
     with monkeypatch.context() as patched:
         impatient(patched)
         with pytest.raises(Unavailable, match="stays taken"):
-            Retire("alice").run(context(root, None))
+            Retire("alice", yes=True).run(context(root, None))
     child.goes_on()
     assert child.ends().said == [done]
-    Retire("alice").run(context(root, None))
+    Retire("alice", yes=True).run(context(root, None))
     assert holders(root) == {"whynot": None, "other": None}
 
 
@@ -153,7 +153,7 @@ def test_whoever_waits_in_line_gets_nothing_any_more(root: Path) -> None:
     """The retirement has ended when the lock comes to him."""
     child = Child(acquire(root), stop_at=Point.BEFORE_LOCK)
     child.stops()
-    Retire("alice").run(context(root, None))
+    Retire("alice", yes=True).run(context(root, None))
     child.goes_on()
     assert child.ends().said == ["not-permitted"]
     assert holders(root) == {"whynot": None, "other": None}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shardd.authority.authority import Changed
+from shardd.authority.facts import Changed
 from shardd.core.event import Head
 from shardd.core.lease import (
     BAR_MS,

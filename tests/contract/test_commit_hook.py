@@ -64,6 +64,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone.path.mkdir()
     clone.git("init", "-q", "--template=", "-b", "spaces/whynot")
     clone.git("commit", "-q", "--allow-empty", "-m", "space.created: whynot", "-m", "Seq: 0")
+    clone.git("config", "shardd.type", "note*")
     hooks = clone.path / ".git/hooks"
     hooks.mkdir()
     shutil.copy(HOOK, hooks / "commit-msg")

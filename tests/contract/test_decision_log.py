@@ -9,17 +9,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shardd.authority.authorities import Authorities
 from shardd.client.remote_log import RemoteLog
 from shardd.core.event import Data, Draft, Event, Head
+from shardd.core.jsonl import Numbered
 from shardd.core.refusals import HeadMoved
 from shardd.core.roles import Grant
 from shardd.errors import BadEvent, Misuse, Rejected
 from shardd.files.server_dir import ServerDir
+from shardd.git.program import Git
+from shardd.git.repository import Repository
 from shardd.logs.decision_log import DecisionLog
 from shardd.logs.git_log import GitLog
 from shardd.logs.memory_log import MemoryLog
@@ -133,6 +138,87 @@ def test_order_and_numbers_are_dense(log: DecisionLog) -> None:
 def test_events_after(log: DecisionLog, after: int | None) -> None:
     log.append_many("whynot", drafts("alice", range(150)))
     assert [e.seq for e in log.events("whynot", after)] == list(range((after or 0) + 1, 151))
+
+
+PARTS: list[dict[str, Any]] = [
+    {"limit": 10}, {"after": 3, "limit": 2}, {"until": 5}, {"after": 3, "until": 5}, {"after": 5, "until": 5},
+    {"reverse": True}, {"reverse": True, "limit": 3}, {"reverse": True, "after": 140}, {"limit": 0}, {"until": 400},
+    {"reverse": True, "until": 70}, {"reverse": True, "until": 70, "after": 60, "limit": 4}, {"after": 149, "limit": 9},
+    {"reverse": True, "until": 0}, {"until": -1}, {"after": 400, "reverse": True}, {"after": -1, "until": 1},
+]  # fmt: skip
+
+
+def test_a_part_of_the_events(log: DecisionLog) -> None:
+    assert list(log.events("whynot", reverse=True, limit=3)) == []
+    log.append_many("whynot", drafts("alice", range(150)))
+    whole = list(log.events("whynot"))
+    for part in PARTS:
+        after, until = part.get("after", -1), part.get("until", 1000)
+        wanted = [event for event in whole if after < event.seq <= until]
+        wanted = (wanted[::-1] if part.get("reverse") else wanted)[: part.get("limit")]
+        assert list(log.events("whynot", **part)) == wanted, part
+
+
+@pytest.mark.parametrize("after", range(2))
+def test_a_part_of_a_log_with_gaps(tmp_path: Path, after: int) -> None:
+    numbers = [*range(7, 300, 3), *range(500, 700), 1000]
+    log = GitLog(tmp_path / "log.git")
+    log.import_events("whynot", map(Numbered, numbers, drafts("alice", len(numbers))), keep_gaps=True)
+    by_hand(tmp_path / "log.git", 3)  # whose number follows from the one before
+    if after:
+        log.append_many("whynot", drafts("alice", 600))  # most of which the index has not in its database
+    numbers += range(1001, 1004 + 600 * after)
+    assert [event.seq for event in log.events("whynot")] == numbers
+    for low, high in ((0, 50), (8, 600), (299, 499), (650, 1001), (1002, 2000), (None, 100), (500, None)):
+        wanted = [n for n in numbers if (low is None or n > low) and (high is None or n <= high)]
+        assert [event.seq for event in log.events("whynot", low, until=high)] == wanted
+        assert [event.seq for event in log.events("whynot", low, until=high, reverse=True)] == wanted[::-1]
+
+
+def by_hand(repo: Path, count: int) -> None:
+    """Commit some as a person would, who leaves out what may be left out."""
+    for _ in range(count):
+        words = ["commit-tree", "-p", "spaces/whynot", "-m", "note", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"]
+        tip = subprocess.run(["git", "-C", str(repo), *words], capture_output=True, text=True, check=True).stdout
+        subprocess.run(["git", "-C", str(repo), "update-ref", "refs/heads/spaces/whynot", tip.strip()], check=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "first"),
+    [
+        ({"after": 10}, 11),
+        ({"limit": 10}, 1),
+        ({"after": 1000, "until": 1010}, 1001),
+        ({"until": 1000, "reverse": True}, 1000),
+        ({"reverse": True}, 3000),
+    ],
+)
+def test_what_a_few_events_cost_follows_their_number(
+    long_log: Path, part: dict[str, Any], first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    chain, commits = Repository.chain, Git.commits
+
+    def counted_chain(self: Repository, *args: Any, **more: Any) -> Any:
+        read.append(more["at_most"])
+        return chain(self, *args, **more)
+
+    def counted_commits(self: Git, *args: Any, **more: Any) -> Any:
+        read.append(more.get("newest") or 10**9)
+        return commits(self, *args, **more)
+
+    monkeypatch.setattr(Repository, "chain", counted_chain)
+    monkeypatch.setattr(Git, "commits", counted_commits)
+    found = [event.seq for event in islice(GitLog(long_log).events("whynot", **part), 10)]
+    assert found == [first - n if part.get("reverse") else first + n for n in range(10)]
+    assert sum(read) <= 200
+
+
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "log.git"
+    GitLog(path).import_events("whynot", map(Numbered, range(1, 3001), drafts("alice", range(3000))))
+    return path
 
 
 def test_events_end_at_the_head_of_the_call(log: DecisionLog) -> None:

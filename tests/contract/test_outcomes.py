@@ -82,7 +82,7 @@ def test_lines_that_were_appended_as_one_are(context: Context) -> None:
 def test_what_is_told_as_it_comes_and_cut_off_is_not(context: Context, how: type[BaseException]) -> None:
     speak(
         server_grammar(),
-        ["append", "garden/whynot", "note", "--take-lease"],
+        ["append", "garden/whynot", "note", "--force", "--take-lease"],
         lambda command: run_on(context, command),
         Quiet(),
     )

@@ -19,14 +19,19 @@ from shardd.commands.caller import Command, Context
 from shardd.commands.grants import RoleGrant, RoleRevoke
 from shardd.commands.keys import KeyAdd, KeyRemove
 from shardd.commands.principals import Retire
+from shardd.core.codec import encode_event
 from shardd.core.jsonl import Numbered
 from shardd.core.lease import Acquire, Grant, Release, Renew, Revoke, Transfer
+from shardd.core.objects import commit_oid
+from shardd.core.policy import Reject
+from shardd.core.push_facts import Candidate
+from shardd.core.refs import Change, space_ref
 from shardd.core.roles import Access, FileAccess, Rights, Role
 from shardd.core.roles import Grant as Given
 from shardd.errors import Rejected
 from shardd.files.access import AccessFiles, PublicKey
 from shardd.files.server_dir import ServerDir
-from tests.authorities import LEDGERS, RIGHTS, Kept, backend_of
+from tests.authorities import LEDGERS, RIGHTS, Kept, backend_of, push
 from tests.drafting import drafts
 
 SPACE = "whynot"
@@ -121,6 +126,40 @@ CALLS: dict[str, Callable[[Kept], object]] = {
 }
 
 
+IMPORTER = Access(RIGHTS.grants | {Given("alice", "import", "garden")})
+
+
+def by_push(authority: Kept, space: str, source_epoch: int | None = None) -> object:
+    """alice pushes what bob is said to have decided, or what is said to be imported."""
+    head = authority.existing(space)
+    (one,) = drafts("bob" if source_epoch is None else "alice")
+    raw = encode_event(one, parent=head.oid, seq=head.seq + 1, source_epoch=source_epoch)
+    brought = [Candidate(commit_oid(raw), raw)]
+    decision = push(authority, "alice", [Change(space_ref(space), head.oid, brought[0].oid)], brought)
+    if isinstance(decision, Reject):
+        raise decision.error()
+    return decision
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [
+        (lambda authority: by_push(authority, SPACE), "forged-actor"),
+        (lambda authority: append_drafts(authority, SPACE, drafts("bob"), Pusher("alice")), "forged-actor"),
+        (lambda authority: by_push(authority, SPACE, source_epoch=7), "bad-event"),
+    ],
+    ids=["a push of another's event", "an append of another's event", "a push of what looks imported"],
+)
+def test_the_role_import_serves_imports_alone(opened: Opened, way: Callable[[Kept], object], code: str) -> None:
+    authority = opened(IMPORTER, IMPORTER)
+    with pytest.raises(Rejected) as caught:
+        way(authority)
+    assert caught.value.code == code
+    log = [Numbered(1, drafts("bob")[0], epoch=7)]
+    import_events(authority, SPACE, log, Pusher("alice"))
+    assert [event.actor for event in authority.events(SPACE)] == ["bob"]
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_rights_that_go_while_one_waits_for_the_lock_are_gone(opened: Opened, call: str) -> None:
     authority = opened(RIGHTS, NOBODY)
@@ -162,7 +201,7 @@ EDITS: dict[str, Command] = {
     "role revoke": RoleRevoke("alice", "append", "garden"),
     "key add": KeyAdd("bob", "-"),
     "key remove": KeyRemove("alice", "SHA256:none"),
-    "principal retire": Retire("alice"),
+    "principal retire": Retire("alice", yes=True),
 }
 
 

@@ -27,6 +27,7 @@ from shardd.upkeep.verify import Keys, Report, spaces_in, verify
 from tests.authorities import loosen
 
 SPACE = "whynot"
+TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 @dataclass
@@ -378,12 +379,46 @@ def test_signatures_are_checked_with_the_keys_at_hand(scene: Scene, tmp_path: Pa
     scene.git("update-ref", space_ref(SPACE), tip)
     assert scene.report().broken is None
     assert scene.report().signed == {"unknown key": 1}
-    allowed = Keys([f"ann {Path(f'{key}.pub').read_text().strip()}"])
+    allowed = Keys([f"tester@example.org {Path(f'{key}.pub').read_text().strip()}"])
     assert scene.report(allowed).signed == {"good": 1}
 
     signed = scene.raws()[9]
     oids = scene.rewrite([*scene.raws()[:9], swap(b"\n\nt\n", b"\n\nu\n")(signed)])
     broken(scene, "signature", oids[9], "does not fit", seq=9)
+
+
+@pytest.mark.parametrize(
+    ("signer", "actor", "ours", "said"),
+    [
+        ("ann", "ann", True, "good"),
+        ("bob", "ann", True, "bob signed it, and its actor is ann"),
+        ("ann", "bob", True, "ann signed it, and its actor is bob"),
+        ("bob", "ann", False, "of another"),
+        ("tester@example.org", "ann", False, "good"),
+        ("bob,*@example.org", "ann", False, "good"),
+        ("*@elsewhere.org", "ann", False, "of another"),
+    ],
+)
+def test_who_signed_is_compared_with_the_actor(
+    scene: Scene, signing_key: Path, signer: str, actor: str, ours: bool, said: str
+) -> None:
+    scene.drop_journal()
+    signing = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={signing_key}.pub"]
+    tip = scene.git(*signing, "commit-tree", "-S", "-p", space_ref(SPACE), "-m", "t", "-m", f"Actor: {actor}", TREE)
+    scene.git("update-ref", space_ref(SPACE), tip)
+    report = scene.report(Keys([f"{signer} {Path(f'{signing_key}.pub').read_text().strip()}"], ours=ours))
+    if said in ("good", "of another"):
+        assert (report.broken, report.signed) == (None, {said: 1})
+    else:
+        assert report.broken is not None
+        assert (report.broken.rule, report.broken.seq, report.broken.detail) == ("signature", 9, said)
+
+
+@pytest.fixture(scope="module")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    key = tmp_path_factory.mktemp("signing") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)], check=True)
+    return key
 
 
 def test_what_a_person_commits_is_whole_too(scene: Scene) -> None:

@@ -377,7 +377,7 @@ class Actor:
         """A new clone, in which the following verbs work."""
         self._clones += 1
         self.cwd = self.home / f"clone-{self._clones}"
-        words = ["git", "clone", "--quiet", *options, garden.url, str(self.cwd)]
+        words = ["git", "clone", "--quiet", "--config", "shardd.type=note*", *options, garden.url, str(self.cwd)]
         run(words, cwd=self.home, env=self.env()).must()
         return self.cwd
 

@@ -95,6 +95,7 @@ def test_what_is_restored_knows_no_lease_from_before(
     grow(alice, 1, 2)
     carol.ssh(f"space create {garden.repo}/closed")
     carol.ssh(f"space freeze {garden.repo}/closed 'for good'")
+    carol.ssh(f"space types {garden.repo}/closed page.bound --strict")
     backup(Authorities.open(ServerDir(garden.server.root)), dest)
     grow(alice, 3)  # after the backup: lost
     tip = garden.git("rev-parse", f"{garden.ref}~1")
@@ -122,6 +123,7 @@ def test_what_is_restored_knows_no_lease_from_before(
         assert bob.acquire(later) == newer + 1
 
         assert "frozen: for good" in server.host("space", "show", f"{garden.repo}/closed").must().stdout
+        assert "  page.bound  (as" in server.host("space", "types", f"{garden.repo}/closed").must().stdout
         server.host("verify").must()
         with Repository(later.path) as repository:
             entries = [decode_entry(raw) for _, raw in repository.history(later.git("rev-parse", "refs/leases/whynot"))]

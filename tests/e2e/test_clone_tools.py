@@ -45,7 +45,7 @@ def test_setup_makes_a_clone_fit_for_appending(garden: Garden, alice: Actor) -> 
     assert alice.git("config", "--local", "user.email") == "alice@shardd"
     assert shardd(alice, "setup").must().stdout == "set up for alice\n", "the second time there is nothing to do"
     alice.acquire(garden)
-    alice.event("note")
+    alice.event("page.bound", {"page": "Home"})
     alice.push()
     alice.git("fetch", "--quiet")
     assert alice.git("log", "-1", "--format=%s", "refs/leases/whynot") == "lease: alice"
@@ -179,7 +179,7 @@ def test_append_whoami_and_lease_know_the_clone(ready: Garden, alice: Actor) -> 
     assert "alice" in shardd(alice, "whoami").must().stdout
     assert json.loads(shardd(alice, "lease", "show", "--json").must().stdout)["holder"] == "alice"
     assert "Home is a page" in shardd(alice, "log").must().stdout, "what was appended from here was fetched"
-    alice.ssh(f"append {ready} note")
+    alice.ssh(f"append {ready} note --force")
     assert "note" not in shardd(alice, "log").must().stdout, "what was not fetched is not shown"
     alice.git("fetch", "--quiet")
     assert "Home" in shardd(alice, "fold").must().stdout
@@ -197,7 +197,8 @@ def test_lines_answer_each_line(ready: Garden, alice: Actor) -> None:
         {"type": "note", "unknown": 1},
     ]
     raw = "".join(json.dumps(line) + "\n" for line in lines) + "not json\n"
-    result = shardd(alice, "append", "--lines", input=raw.encode()).must()
+    result = shardd(alice, "append", "--lines", input=raw.encode())
+    assert result.status == 1, "some of them failed"
     said = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(each["id"], each.get("seq"), each.get("error", {}).get("code")) for each in said] == [
         ("a", 1, None),
@@ -211,15 +212,15 @@ def test_lines_answer_each_line(ready: Garden, alice: Actor) -> None:
     assert said[0]["oid"] == said[2]["oid"]
     assert ready.subjects() == ["note", "note: s"]
     alice.ssh(f"lease release {ready}")
-    (refused,) = shardd(alice, "append", "--lines", input=b'{"type": "note"}\n').must().stdout.splitlines()
+    (refused,) = shardd(alice, "append", "--lines", input=b'{"type": "note"}\n').stdout.splitlines()
     assert f"`ssh -p {ready.server.port} 127.0.0.1 lease acquire {ready}`" in json.loads(refused)["error"]["remedy"]
 
 
 def test_a_stranger_appends_nothing_by_command(ready: Garden, alice: Actor, bob: Actor, mallory: Actor) -> None:
     head = ready.head()
-    bob.denied("not-holder", f"append {ready} note", says=["alice holds the lease", f"lease acquire {ready}"])
-    mallory.denied("not-permitted", f"append {ready} note")
-    alice.denied("no-such-space", f"append {ready.repo}/nowhere note")
+    bob.denied("not-holder", f"append {ready} note --force", says=["alice holds the lease", f"lease acquire {ready}"])
+    mallory.denied("not-permitted", f"append {ready} note --force")
+    alice.denied("no-such-space", f"append {ready.repo}/nowhere note --force")
     assert ready.head() == head
 
 
@@ -230,7 +231,7 @@ def test_wrong_words_and_wrong_places_are_explained(alice: Actor, garden: Garden
         (("log", "Not-A-Space"), 2, "is not a space name"),
         (("fold", "nowhere"), 1, "no-such-space"),
         (("diff", "1"), 2, "name two points"),
-        (("fold", "--at", "yesterday"), 2, "is no point in a log"),
+        (("fold", "--at", "someday"), 2, "is no point in a log"),
         (("--server", "http://x", "whoami"), 2, "is not the address of a server"),
         (("--dir",), 2, "--dir: expected one argument"),
         (("--dir", "/nonexistent", "whoami"), 2, "is not a server's directory"),
@@ -258,7 +259,7 @@ def test_another_author_of_an_amended_event_becomes_its_actor(ready: Garden, ali
 def test_where_the_space_stands_among_the_words(ready: Garden, alice: Actor) -> None:
     alice.ssh(f"lease release {ready}")
     shardd(alice, "append", "--take-lease", "page.bound", "Home", "--body", '{"page": "Home"}').must()
-    shardd(alice, "append", "--json", "--take-lease", "note").must()
+    shardd(alice, "append", "--json", "--take-lease", "--force", "note").must()
     assert json.loads(shardd(alice, "lease", "acquire", "whynot", "--ttl", "60", "--json").must().stdout)["epoch"] == 4
     assert "alice" in shardd(alice, "lease", "show", "--json", str(ready)).must().stdout
     for words in (("append", "--help"), ("import", "--help"), ("help",), ("help", "lease")):
@@ -267,3 +268,28 @@ def test_where_the_space_stands_among_the_words(ready: Garden, alice: Actor) -> 
     assert "` help`" not in alice.denied("usage", "frob", says=["help`"]).stderr
     alice.git("switch", "--quiet", "--orphan", "drafts")
     assert "which space?" in shardd(alice, "lease", "show").stderr
+
+
+def test_a_space_that_lists_its_types_takes_no_other_by_any_client(garden: Garden, alice: Actor, carol: Actor) -> None:
+    alice.clone(garden)
+    alice.acquire(garden)
+    alice.git("config", "user.name", "alice")
+    carol.ssh(f"space types {garden} page.bound acme.seen")
+    alice.denied("not-permitted", f"space types {garden} --off")
+    alice.event("wip")
+    garden.refuses("type-not-allowed", alice, says=[f"{garden} takes no wip", "--amend --allow-empty"])
+    alice.git("reset", "--quiet", "--hard", "HEAD~1")
+    alice.event("page.bound: Home", {"pgae": "Home"})
+    garden.refuses("bad-event", alice, says=["data.page: page.bound: is missing; is `pgae` meant for it?"])
+    alice.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert f"the hook knows which types {garden.space} takes" in shardd(alice, "setup").must().stdout
+    assert "did you mean acme.seen?" in alice.try_git("commit", "--allow-empty", "-m", "acme.sean").stderr
+    alice.event("acme.seen")
+    alice.push()
+    carol.ssh(f"space types {garden} --off")
+    shardd(alice, "setup").must()
+    alice.event("note")
+    alice.push()
+    assert "ahead" in shardd(alice, "status", "--json").must().stdout
+    lease = next(line for line in shardd(alice, "status").must().stdout.splitlines() if line.startswith("lease"))
+    assert lease.split()[1:4] == ["alice,", "epoch", "1,"]

@@ -127,7 +127,7 @@ def test_an_option_is_given_once(garden: Garden, alice: Actor) -> None:
     alice.denied("usage", f"log {garden} --after 1 --after=2", says=["--after is given twice"])
     alice.denied("usage", "log " + "x " * 99 + "x", says=["at most 100 words"])
     body = '{"text": "' + "x" * 7000 + '"}'
-    assert alice.try_ssh(f"append {garden} note --take-lease --body '{body}'").ok
+    assert alice.try_ssh(f"append {garden} note --force --take-lease --body '{body}'").ok
 
 
 def test_nothing_is_compressed(server: Server, mallory: Actor) -> None:

@@ -60,10 +60,16 @@ def test_a_log_comes_in_over_ssh_and_goes_out_the_same(garden: Garden, importer:
 
     importer.clone(garden)
     out = importer.ssh(f"export {garden}").encode()
-    assert shardd(importer, "export", "-").must().stdout.encode() == out
-    shardd(importer, "export", "mine.jsonl").must()
-    garden.server.host("export", str(garden), str(tmp_path / "host.jsonl")).must()
+    assert shardd(importer, "export").must().stdout.encode() == out
+    shardd(importer, "export", "-o", "mine.jsonl").must()
+    garden.server.host("export", str(garden), "-o", str(tmp_path / "host.jsonl")).must()
     assert (importer.cwd / "mine.jsonl").read_bytes() == (tmp_path / "host.jsonl").read_bytes() == out
+    there = ("--server", garden.server.url, "export", str(garden))
+    assert shardd(importer, *there).must().stdout.encode() == out
+    refused = shardd(importer, *there, "-o", "mine.jsonl")
+    assert refused.status == 1 and "mine.jsonl exists already" in refused.stderr
+    shardd(importer, *there, "--output", "far.jsonl").must()
+    assert (importer.cwd / "far.jsonl").read_bytes() == out
     assert expected(tmp_path, out) == done["oid"]
 
     importer.event("page.bound: Next", {"page": "Next"})
@@ -129,7 +135,8 @@ def test_a_file_named_by_a_remote_caller_is_its_standard_input(garden: Garden, i
     done = importer.try_ssh(f"import {garden} {secret}", input=lines(1)).must()
     assert "imported 1 event" in done.stdout
     before = secret.read_bytes()
-    assert importer.ssh(f"export {garden} {secret}").count("\n") == 1
+    refused = importer.try_ssh(f"export {garden} --force -o {secret}")
+    assert refused.status == 2 and "over ssh a log goes to standard output" in refused.stderr
     assert secret.read_bytes() == before
 
 

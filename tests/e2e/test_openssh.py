@@ -198,7 +198,7 @@ def test_a_local_shell_is_no_way_around(server: OpenSsh) -> None:
     try:
         refused = local_shell(server, "alice", "whoami")
         assert refused.status == 3
-        assert "does not belong to the user" in refused.stderr
+        assert "belongs to nobody, and you are root" in refused.stderr
     finally:
         os.chown(server.root, owner.st_uid, owner.st_gid)
 

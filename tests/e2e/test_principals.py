@@ -43,7 +43,7 @@ def test_retire(server: Server, garden: str, alice: Actor, bob: Actor, carol: Ac
     alice.ssh("lease acquire garden/other")
     with multiplexed(alice, tmp_path / "control") as control:
         assert alice.try_ssh("whoami", *control).ok
-        said = carol.ssh("principal retire alice")
+        said = carol.ssh("principal retire alice --yes")
         assert "retired alice" in said
         assert f"revoked the lease of {garden}" in said
         # The open connection has no rights any more, and no new one is to be had.
@@ -63,13 +63,13 @@ def test_retire(server: Server, garden: str, alice: Actor, bob: Actor, carol: Ac
 
 
 def test_the_name_is_not_given_again(server: Server, garden: str, carol: Actor, keys: dict[str, Path]) -> None:
-    carol.ssh("principal retire alice")
+    carol.ssh("principal retire alice --yes")
     public = keys["alice"].with_suffix(".pub").read_bytes()
     refused = carol.try_ssh("key add alice", input=public)
     assert "a retired name is not given again" in refused.stderr
     carol.denied("retired", "role grant alice read garden", says=["not given again"])
     carol.denied("not-permitted", f"lease grant {garden} alice")
-    assert "alice was retired before" in carol.ssh("principal retire alice")
+    assert "alice was retired before" in carol.ssh("principal retire alice --yes")
     # The key itself is nobody's, and may become somebody's.
     assert carol.try_ssh("key add alice2", input=public).ok
 
@@ -80,7 +80,7 @@ def test_what_an_interrupted_retirement_left_is_mended(server: Server, garden: s
     access = server.root / "access.toml"
     access.write_text(f'retired = ["alice"]\n{access.read_text()}')
     assert alice.try_ssh("whoami").status == 255
-    assert f"revoked the lease of {garden}" in carol.ssh("principal retire alice")
+    assert f"revoked the lease of {garden}" in carol.ssh("principal retire alice --yes")
     assert not (server.root / "keys" / "alice.pub").exists()
     assert "alice =" not in access.read_text()
 
@@ -89,15 +89,18 @@ def test_who_may_retire_whom(server: Server, garden: str, alice: Actor, carol: A
     alice.denied("not-permitted", "principal retire bob")
     alice.denied("not-permitted", "principal list")
     alice.denied("not-permitted", "principal show bob")
-    carol.denied("not-permitted", "principal retire carol", says=["you cannot retire yourself"])
+    carol.denied("not-permitted", "principal retire carol --yes", says=["you cannot retire yourself"])
     carol.denied("not-found", "principal retire nobody")
-    assert server.host("principal", "retire", "carol").ok
+    last = server.host("principal", "retire", "carol", "--yes")
+    assert (last.status, "last-admin" in last.stderr) == (1, True)
+    server.host("role", "grant", "bob", "admin", "@all").must()
+    assert server.host("principal", "retire", "carol", "--yes").ok
     assert carol.try_ssh("whoami").status == 255
 
 
 def test_list_and_show(server: Server, garden: str, alice: Actor, carol: Actor) -> None:
     alice.ssh(f"lease acquire {garden}")
-    carol.ssh("principal retire mallory")
+    carol.ssh("principal retire mallory --yes")
     listed = {each["principal"]: each for each in json.loads(carol.ssh("principal list --json"))}
     assert {name: each["state"] for name, each in listed.items()} == {
         "alice": "active", "bob": "active", "carol": "active", "mallory": "retired",

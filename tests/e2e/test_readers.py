@@ -45,7 +45,7 @@ def test_four_readers_agree(garden: Garden, alice: Actor, bob: Actor) -> None:
     alice.event("page.bound: Grüße 🌱", {"page": "é", "n": [1.0, 1e21, None]})
     alice.event("note", None, "Signed-off-by: alice <alice@example.org>")
     alice.push()
-    alice.ssh(f"append {garden} note Home --body '{json.dumps({'k': 'ünï'})}' --id by-command")
+    alice.ssh(f"append {garden} note Home --force --body '{json.dumps({'k': 'ünï'})}' --id by-command")
     alice.pull()
     alice.git("commit", "--quiet", "--allow-empty", "-m", "note", "--date", "2001-01-01T00:00:00-0930")
     alice.push()

@@ -55,7 +55,8 @@ def test_on_the_host(full: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     before = files(full.path)
     for command in (
-        f"fold {full}", f"diff {full} 3 9", f"log {full}", f"export {full} {tmp_path / 'log.jsonl'}", f"verify {full}",
+        f"fold {full}", f"diff {full} 3 9", f"log {full}", f"verify {full}",
+        f"export {full} -o {tmp_path / 'log.jsonl'}",
         f"migrate {full} {tmp_path / 'copy.git'}/copied",
     ):  # fmt: skip
         full.server.host(*command.split()).must()

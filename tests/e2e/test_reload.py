@@ -86,7 +86,7 @@ def test_the_forced_command_goes_on(server: Server, slipped: None, garden: Garde
 
 def test_a_start_is_refused_where_the_operator_can_mend_it(server: Server, slipped: None) -> None:
     refused = server.host("serve", "--listen", "127.0.0.1:0")
-    assert refused.status == 4
+    assert refused.status == 2
     assert f"{server.root}/config.toml:1" in refused.stderr
 
 

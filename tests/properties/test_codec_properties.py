@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shardd.core.canonical import decode_data, encode_data
+from shardd.core.canonical import Json, decode_data, encode_data
 from shardd.core.codec import decode_event, encode_event, genesis, is_canonical
 from shardd.core.event import Data, Draft
+from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.core.objects import commit_oid
+from shardd.core.taken_types import unfit
 from shardd.errors import BadEvent
 from tests.properties.strategies import DATA, DRAFTS, LINE
 
@@ -181,3 +184,26 @@ def test_an_amend_by_another_changes_the_actor_in_the_trailers_alone(hook: Modul
 def test_an_amend_of_what_is_no_event_is_refused_as_such(hook: ModuleType) -> None:
     with pytest.raises(hook.BadError, match="subject"):
         hook.reauthored("one\ntwo", "bob", ("alice", "one\ntwo"))
+
+
+def test_the_hook_knows_the_types_that_come_with_shardd(hook: ModuleType) -> None:
+    fields = {
+        name: {each.name: each.required for each in msgspec.structs.fields(kind.data)}
+        for name, kind in DEFAULT_KINDS.kinds.items()
+    }
+    assert {
+        name: {key: form.endswith("*") for key, form in known.items()} for name, known in hook.KNOWN.items()
+    } == fields
+
+
+VALUES: st.SearchStrategy[Json] = st.sampled_from(
+    ["Home", "", "a\x00b", "x" * 200, "x" * 201, "x" * 1001, 7, None, ["a"], "ünï 🌱", "a\nb"]
+)
+
+
+@given(data=st.data(), kind=st.sampled_from(sorted(DEFAULT_KINDS.kinds)))
+def test_the_hook_refuses_just_the_data_that_do_not_fit(hook: ModuleType, data: st.DataObject, kind: str) -> None:
+    names = [*hook.KNOWN[kind], "pgae"]
+    said = data.draw(st.dictionaries(st.sampled_from(names), VALUES))
+    ours, theirs = hook.unfit(kind, said), unfit(kind, said)
+    assert (ours is None) == (theirs is None)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardd.authority.authorities import EmbeddedAuthority, embedded_authority
-from shardd.authority.authority import Changed
-from shardd.authority.facts import Standing
+from shardd.authority.facts import Changed, Standing
 from shardd.authority.lease_clock import Mark, SystemTime, read
 from shardd.authority.lease_store import LeaseStore
 from shardd.core.lease import Acquire, OneShot, Release, Renew

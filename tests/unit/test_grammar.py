@@ -39,12 +39,11 @@ def test_it_is_made_once_and_each_reader_is_told_by_what_he_calls(monkeypatch: p
 
 
 def test_words_too_many_are_named_with_the_command_that_takes_them_and_how_to_quote() -> None:
-    """Whoever writes `ssh host space freeze a/b "moving day"` sends two words."""
+    """Whoever writes `ssh host append a/b note "moving day"` sends two words."""
     with pytest.raises(Misuse, match="unrecognized arguments: day") as words:
-        server_grammar().parse(["space", "freeze", "a/b", "moving", "day"])
+        server_grammar().parse(["append", "a/b", "note", "moving", "day"])
     assert (
-        words.value.remedy
-        == """see `shardd space freeze --help`; over ssh quote twice what holds spaces: "'two words'\""""
+        words.value.remedy == """see `shardd append --help`; over ssh quote twice what holds spaces: "'two words'\""""
     )
     with pytest.raises(Misuse, match="--reason") as option:
         server_grammar().parse(["lease", "release", "a/b", "--reason=x"])
@@ -72,7 +71,7 @@ def test_help_and_slips_need_no_server(
 
 
 def test_a_number_that_is_none_is_told_how_to_write_it() -> None:
-    for words in ("lease acquire a/b --ttl 5m", "lease renew a/b --epoch last"):
+    for words in ("lease acquire a/b --ttl soon", "lease renew a/b --epoch last"):
         with pytest.raises(Misuse) as refused:
             server_grammar().parse(words.split())
         assert refused.value.remedy.startswith("write it like")

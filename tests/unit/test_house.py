@@ -32,11 +32,11 @@ FLOORS = {
 }
 EVERYBODY = {"errors", "version"}
 CORE_STDLIB = {
-    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum",
-    "functools", "hashlib", "itertools", "json", "math", "operator", "re", "struct", "types", "typing", "unicodedata",
-    "uuid", "zlib",
+    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib",
+    "enum", "functools", "hashlib", "itertools", "json", "math", "operator", "re", "struct", "types", "typing",
+    "unicodedata", "uuid", "zlib",
 }  # fmt: skip
-CORE_LIBRARIES = {"immutables", "msgspec", "rfc8785"}
+CORE_LIBRARIES = {"immutables", "jsonschema_rs", "msgspec", "rfc8785"}
 
 
 def modules() -> list[Path]:

@@ -88,7 +88,6 @@ def without(line: dict[str, Any], key: str) -> dict[str, Any]:
 
 REFUSED: list[tuple[dict[str, Any] | bytes, str, str]] = [
     (b"{", "json", "is not JSON"),
-    (b"\n", "json", "is not JSON"),
     (b"[]", "json", "not an object"),
     (b"\xff", "json", "not UTF-8"),
     (b"\xef\xbb\xbf{}", "json", "BOM"),
@@ -102,7 +101,9 @@ REFUSED: list[tuple[dict[str, Any] | bytes, str, str]] = [
     ({**CLOUD, "dataschema": "x:y"}, "dataschema", "no place"),
     ({**CLOUD, "traceparent": "00"}, "traceparent", "no place"),
     ({**CLOUD, "data": "text"}, "data", "not an object"),
-    ({**CLOUD, "data": None}, "data", "not an object"),
+    ({**CLOUD, "datacontenttype": "application/json; charset=latin-1"}, "datacontenttype", "in UTF-8"),
+    ({**CLOUD, "datacontenttype": 7}, "datacontenttype", "application/json"),
+    ({**PLAIN, "comment": None}, "comment", "no place"),
     ({**CLOUD, "sequence": "-1"}, "sequence", "not an integer"),
     ({**CLOUD, "sequence": "1.0"}, "sequence", "not an integer"),
     ({**CLOUD, "sequence": True}, "sequence", "not an integer"),
@@ -155,3 +156,33 @@ def test_numbers_that_a_double_equals_are_taken_however_they_are_written() -> No
     raw = json.dumps(PLAIN).replace('{"page": "Home"}', '{"a": 1.50, "b": 1e2, "c": 0.1, "d": -0.0, "e": 1E-7}')
     [one] = decode_lines([raw.encode()], "whynot")
     assert one.draft.data == {"a": 1.5, "b": 100, "c": 0.1, "d": 0, "e": 1e-07}
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n", b""])
+def test_a_blank_line_is_none_and_is_counted(blank: bytes) -> None:
+    one, other = decode_lines([blank, *lines({**PLAIN, "seq": 41}), blank, *lines(PLAIN), blank], "whynot")
+    assert ((one.seq, one.where), (other.seq, other.where)) == ((41, "line 2"), (42, "line 4"))
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        'Application/JSON ; charset="utf-8"; profile="x"',
+        "application/json",
+        None,
+    ],
+)
+def test_json_may_have_parameters(media_type: str | None) -> None:
+    [one] = decode_lines(lines({**CLOUD, "datacontenttype": media_type}), "whynot")
+    assert one.draft.data == CLOUD["data"]
+
+
+@pytest.mark.parametrize(
+    "key", ["dataschema", "traceparent", "subject", "epoch", "data", "data_base64", "partitionkey"]
+)
+def test_what_is_null_is_not_there(key: str) -> None:
+    [one] = decode_lines(lines({**CLOUD, key: None}), "whynot")
+    [other] = decode_lines(lines(without(CLOUD, key)), "whynot")
+    assert one == other

@@ -190,7 +190,7 @@ def test_a_version_newer_than_known_is_unknown_and_not_malformed() -> None:
     state = fold(events_of([("page.bound", {"v": 2, "pages": ["Home"]})]))
     assert state.set_aside[1].reason == "unknown"
     assert DEFAULT_KINDS.summary(events_of([("page.bound", {"v": 2})])[0]) == (
-        "page.bound (version 2; 1 is the newest known here)"
+        "page.bound (data.v: version 2; 1 is the newest known here)"
     )
 
 
@@ -314,5 +314,5 @@ def test_a_state_in_lines_for_people() -> None:
         "  shard.attached: 1 event",
         "set aside:",
         "  seq 6 acme.seen: unknown",
-        "  seq 7 page.bound: malformed",
+        "  seq 7 page.bound: malformed (data.page)",
     ]

@@ -62,6 +62,9 @@ def hooks_in_wheel(wheel: Path) -> dict[str, bytes]:
 def test_a_wheel_holds_the_hooks(source: Path, tmp_path: Path) -> None:
     found = hooks_in_wheel(build(source, "wheel", tmp_path))
     assert found == {name: (ROOT / "hooks" / name).read_bytes() for name in HOOKS}
+    with zipfile.ZipFile(next(tmp_path.rglob("*.whl"))) as archive:
+        topics = {path.name for path in (ROOT / "shardd" / "manual").glob("*.md")}
+        assert {name for name in topics if f"shardd/manual/{name}" in archive.namelist()} == topics
 
 
 def test_the_distribution_is_not_somebody_elses(source: Path, tmp_path: Path) -> None:

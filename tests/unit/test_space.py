@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_expected_is_what_was_seen_and_not_what_is_there() -> None:
     seen = mine.seen
     mine.bind("Start", expected=seen)
     with pytest.raises(HeadMoved):
-        theirs.settle("Home", "garden", expected=seen)
+        theirs.bind("Third", expected=seen)
     assert theirs.refresh().events == 2
 
 
@@ -107,6 +107,71 @@ def test_the_writes_of_others_come_with_refresh() -> None:
     assert mine.refresh().page("Home") == ("Home", "Start")
     assert mine.state == theirs.state
     assert before.page("Home") == ("Home",)
+
+
+@pytest.mark.parametrize(
+    ("say", "why"),
+    [
+        (lambda space: space.settle("Home", "nosuch"), "no shard nosuch is attached"),
+        (lambda space: space.bind("Home", shard="nosuch"), "no shard nosuch is attached"),
+        (lambda space: space.attach("garden", title="The garden"), "the shard garden is attached already"),
+        (lambda space: space.bind("Home", "Start"), "Home and Start are one page already"),
+        (lambda space: space.bind("Start", "Home"), "Start and Home are one page already"),
+        (lambda space: space.bind("Only"), "Only is a page already"),
+        (lambda space: space.bind("Only", "Other", shard="garden"), "canonical in garden already"),
+        (lambda space: space.settle("Start", "garden", reason="again"), "Start: garden is canonical already"),
+        (lambda space: space.draft("Home", "x", overlay="o1"), "has this text already"),
+        (lambda space: space.apply("o9"), "there is no overlay o9"),
+        (lambda space: space.withdraw("o9"), "there is no overlay o9"),
+        (lambda space: space.supersede("o1", "o9"), "there is no other overlay o9"),
+        (lambda space: space.detach("nosuch"), "nosuch"),
+        (lambda space: space.unbind("Home", "Only"), "no binding joins Home and Only"),
+        (lambda space: space.reopen("Only"), "nothing about Only is settled"),
+        (lambda space: space.retract("r9"), "r9"),
+        (lambda space: space.remark("Home", "again", remark="r1"), "there is a remark r1 already"),
+    ],
+)
+def test_every_verb_refuses_to_say_what_is_so_already(say: Callable[[InformationSpace], Event], why: str) -> None:
+    space = InformationSpace("wiki")
+    space.attach("garden", title="The garden")
+    space.bind("Home", "Start")
+    space.bind("Only")
+    space.bind("Only", "Other", shard="garden")
+    space.settle("Start", "garden")
+    space.draft("Home", "x", overlay="o1")
+    space.remark("Home", "said", remark="r1")
+    before = space.state
+    with pytest.raises(Rejected) as refused:
+        say(space)
+    assert refused.value.code == "no-effect"
+    assert why in refused.value.message
+    assert space.refresh() == before
+
+
+def test_what_is_said_again_counts_where_something_else_was_said_meanwhile() -> None:
+    space = InformationSpace("wiki")
+    keys = ["Home", "Start", "Third"]
+    for name in ("garden", "desk"):
+        space.attach(name)
+    for page, same_as, shard in (("Home", "Start", "garden"), ("Start", "Third", "desk"), ("Home", "Start", "garden")):
+        space.bind(page, same_as, shard=shard)
+        home = space.state.home(keys)
+        assert home is not None
+        assert home.shard == shard
+    for page, shard in (("Home", "garden"), ("Start", "desk"), ("Home", "garden")):
+        space.settle(page, shard)
+        settled = space.state.settlement(keys)
+        assert settled is not None
+        assert settled.shard == shard
+
+
+def test_a_shard_that_takes_part_already_is_mounted_all_the_same() -> None:
+    log = MemoryLog()
+    InformationSpace("wiki", store=log).attach("garden", DictShard({"Home": "x"}))
+    later, shard = InformationSpace("wiki", store=log), DictShard({"Home": "x"})
+    with pytest.raises(Rejected, match="attached already"):
+        later.attach("garden", shard)
+    assert later.mounted == {"garden": shard}
 
 
 def test_what_would_change_nothing_is_refused_unless_it_may_be_a_retry() -> None:

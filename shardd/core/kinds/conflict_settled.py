@@ -19,7 +19,14 @@ class ConflictSettled(WithReason, frozen=True, kw_only=True):
 
 def effect(state: CoordinationState, data: ConflictSettled, by: Stamp) -> CoordinationState | NoEffect:
     row = Settlement(data.page, data.shard, data.key, data.reason, by)
+    newest = state.settlement(state.page(data.page))  # an older one would come to the front again
+    if newest is not None and msgspec.structs.replace(newest, reason=data.reason, by=by) == row:
+        return NoEffect(f"{summary(data)} already")
     return msgspec.structs.replace(state, settled=state.settled.set(data.page, row))
+
+
+def lacks(state: CoordinationState, data: ConflictSettled) -> str | None:
+    return None if data.shard in state.shards else f"no shard {data.shard} is attached"
 
 
 def summary(data: ConflictSettled) -> str:
@@ -33,4 +40,6 @@ KIND = Kind(
     effect=effect,
     about=lambda data: (Ref("page", data.page),),
     summary=summary,
+    lacks=lacks,
+    revision=2,
 )

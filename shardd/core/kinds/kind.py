@@ -9,6 +9,7 @@ function per version lifts older data to the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Generic, NamedTuple, TypeAlias, TypeVar, cast
@@ -24,6 +25,8 @@ from shardd.errors import Misuse
 D = TypeVar("D", bound=msgspec.Struct)
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+\Z"
+
+_MISSING = re.compile(r"Object missing required field `([^`]*)`\Z")
 
 PageKey: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=_PRINTABLE)]
 """What a shard calls a page: 1 to 1000 characters, no control characters."""
@@ -57,10 +60,16 @@ class NoEffect:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Data that could not be read as the type's."""
+    """Data that could not be read as the type's. field: `data.page`, where one is at fault; missing: it is not there"""
 
     reason: SetAsideReason
     why: str
+    field: str | None = None
+    missing: bool = False
+
+    @property
+    def told(self) -> str:
+        return f"{self.field}: {self.why}" if self.field else self.why
 
 
 Effect: TypeAlias = Callable[[CoordinationState, D, Stamp], CoordinationState | NoEffect]
@@ -75,6 +84,8 @@ class Kind(Generic[D]):
     about: what these data are about, the chief thing first: it becomes the subject, and `explain` finds events by it
     summary: one line of plain words; it is stripped of control characters and shortened for you, and a reason is added
     version: of the data; upcasts: from version n, a function to version n + 1, for every n below `version`
+    lacks: what data name that the state does not have, though the effect does without it, since it may come yet: a verb
+    refuses to say so
     revision: raise it when `effect` changes, so that snapshots of the old effect are not used
     """
 
@@ -85,7 +96,16 @@ class Kind(Generic[D]):
     summary: Callable[[D], str]
     version: int = 1
     upcasts: Mapping[int, Callable[[dict[str, Json]], dict[str, Json]]] = field(default_factory=dict)
+    lacks: Callable[[CoordinationState, D], str | None] = lambda state, data: None
     revision: int = 1
+
+    def __repr__(self) -> str:
+        return f"<Kind {self.name}>"
+
+    def refused(self, state: CoordinationState, data: D, by: Stamp) -> str | None:
+        """Why there is nothing for these data to do, where somebody is about to say them; None if there is."""
+        outcome = self.effect(state, data, by)
+        return outcome.why if isinstance(outcome, NoEffect) else self.lacks(state, data)
 
     def __post_init__(self) -> None:
         check_type(self.name)
@@ -96,9 +116,9 @@ class Kind(Generic[D]):
         """Event data of any version as the struct of the newest."""
         version = data.get("v", 1)
         if type(version) is not int or version < 1:
-            return Unread("malformed", "`v` is not a version: 1, 2, …")
+            return Unread("malformed", "`v` is not a version: 1, 2, …", "data.v")
         if version > self.version:
-            return Unread("unknown", f"version {version}; {self.version} is the newest known here")
+            return Unread("unknown", f"version {version}; {self.version} is the newest known here", "data.v")
         if version < self.version:
             # A deep copy, because an upcast may change what it is given.
             lifted = cast("dict[str, Json]", msgspec.json.decode(msgspec.json.encode(dict(data))))
@@ -111,7 +131,7 @@ class Kind(Generic[D]):
         try:
             return msgspec.convert(data, self.data)
         except msgspec.ValidationError as error:
-            return Unread("malformed", str(error))
+            return _unread(str(error))
 
     def write(self, data: D) -> dict[str, Json]:
         """The event data that say this; Misuse if they do not fit the type, so would not be read back."""
@@ -121,7 +141,7 @@ class Kind(Generic[D]):
             plain["v"] = self.version
         again = self.read(plain)
         if isinstance(again, Unread):
-            raise Misuse(f"{self.name}: {again.why}")
+            raise Misuse(f"{self.name}: {again.told}")
         return plain
 
     def line(self, data: D) -> str:
@@ -133,6 +153,15 @@ class Kind(Generic[D]):
         """The id of the chief thing that the data are about, where a subject line can hold it."""
         about = self.about(data)
         return about[0].id if about and 1 <= len(about[0].id) <= 200 else None
+
+
+def _unread(said: str) -> Unread:
+    """What msgspec says, with the field taken out of it."""
+    why, _, path = said.partition(" - at `$")
+    steps = path.rstrip("`")
+    missing = _MISSING.match(why)
+    field = f"data{steps}" + (f".{missing[1]}" if missing else "")
+    return Unread("malformed", "is missing" if missing else why, None if field == "data" else field, bool(missing))
 
 
 def one_line(text: str, limit: int = 100) -> str:

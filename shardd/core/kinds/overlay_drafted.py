@@ -23,6 +23,8 @@ def effect(state: CoordinationState, data: OverlayDrafted, by: Stamp) -> Coordin
     if old is not None and old.page != data.page:
         return NoEffect(f"the overlay {data.overlay} is for the page {old.page}")
     row = Overlay(data.overlay, data.page, data.text, data.title, "drafted", by)
+    if old is not None and msgspec.structs.replace(old, by=by) == row:
+        return NoEffect(f"the overlay {data.overlay} has this text already")
     return msgspec.structs.replace(state, overlays=state.overlays.put(data.overlay, row))
 
 
@@ -32,4 +34,5 @@ KIND = Kind(
     effect=effect,
     about=lambda data: (Ref("page", data.page), Ref("overlay", data.overlay)),
     summary=lambda data: f"overlay {data.overlay} drafted for {data.page}: {data.title or data.text}",
+    revision=2,
 )

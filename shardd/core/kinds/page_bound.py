@@ -23,7 +23,24 @@ class PageBound(msgspec.Struct, frozen=True, kw_only=True):
 
 def effect(state: CoordinationState, data: PageBound, by: Stamp) -> CoordinationState | NoEffect:
     binding = Binding(data.page, data.same_as or data.page, data.shard, by)
+    if _says_so(state, binding):
+        return NoEffect(f"{summary(data)} already")
     return msgspec.structs.replace(state, bindings=state.bindings.bind(binding))
+
+
+def _says_so(state: CoordinationState, binding: Binding) -> bool:
+    """Whether the binding is there. One that names a shard moves it to the front, unless it is the newest such."""
+    old = state.bindings.between(binding.page, binding.same_as)
+    if old is None or old.shard != binding.shard:
+        return False
+    if binding.shard is None:
+        return True
+    same = msgspec.structs.replace(old, by=binding.by) == binding
+    return same and state.home(state.page(binding.page)) == old
+
+
+def lacks(state: CoordinationState, data: PageBound) -> str | None:
+    return None if data.shard is None or data.shard in state.shards else f"no shard {data.shard} is attached"
 
 
 def summary(data: PageBound) -> str:
@@ -35,4 +52,4 @@ def about(data: PageBound) -> tuple[Ref, ...]:
     return tuple(Ref("page", key) for key in (data.page, data.same_as) if key is not None)
 
 
-KIND = Kind(name="page.bound", data=PageBound, effect=effect, about=about, summary=summary)
+KIND = Kind(name="page.bound", data=PageBound, effect=effect, about=about, summary=summary, lacks=lacks, revision=2)

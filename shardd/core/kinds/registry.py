@@ -12,6 +12,7 @@ from immutables import Map
 
 from shardd.core.event import Event
 from shardd.core.kinds.kind import D, Kind, Ref, Unread, one_line
+from shardd.core.plural import many
 from shardd.errors import Misuse
 
 AnyKind = Kind[Any]  # every kind has its own struct
@@ -28,6 +29,9 @@ class Known(Generic[D]):
 @dataclass(frozen=True, slots=True)
 class Registry:
     kinds: Map[str, AnyKind] = field(default=Map())
+
+    def __repr__(self) -> str:
+        return f"<Registry of {many(len(self.kinds), 'event type')}>"  # it stands in signatures
 
     @classmethod
     def of(cls, kinds: Iterable[AnyKind]) -> Registry:
@@ -67,7 +71,7 @@ class Registry:
         if isinstance(reading, Known):
             return reading.kind.line(reading.data)
         subject = event.type if event.subject is None else f"{event.type}: {event.subject}"
-        return one_line(f"{subject} ({reading.why})")
+        return one_line(f"{subject} ({reading.told})")
 
     def about(self, event: Event) -> tuple[Ref, ...]:
         """What the event is about; one that cannot be read, the page or other thing that its subject names."""

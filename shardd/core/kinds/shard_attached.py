@@ -20,6 +20,9 @@ class ShardAttached(msgspec.Struct, frozen=True, kw_only=True):
 
 def effect(state: CoordinationState, data: ShardAttached, by: Stamp) -> CoordinationState | NoEffect:
     row = AttachedShard(data.shard, data.kind, data.location, data.title, by)
+    old = state.shards.get(data.shard)
+    if old is not None and msgspec.structs.replace(old, by=by) == row:
+        return NoEffect(f"the shard {data.shard} is attached already, and described like that")
     return msgspec.structs.replace(state, shards=state.shards.set(data.shard, row))
 
 
@@ -34,4 +37,5 @@ KIND = Kind(
     effect=effect,
     about=lambda data: (Ref("shard", data.shard),),
     summary=summary,
+    revision=2,
 )
