@@ -14,6 +14,11 @@ from shardd.files.durable import write_atomic
 _FILE = "shardd-types.json"
 
 
+def forget(git_dir: Path) -> None:
+    """The hook does without it again."""
+    (git_dir / _FILE).unlink(missing_ok=True)
+
+
 def tell_hook(remote: Remote, git_dir: Path) -> Iterator[str]:
     """Ask the server what its spaces take, and leave it where the hook looks; what was new."""
     words = ["space", "list", *([remote.repo] if remote.repo else []), "--json"]

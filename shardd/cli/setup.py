@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardd.cli.clone import Clone, folder_of, git, settings
-from shardd.cli.hook_types import tell_hook
+from shardd.cli.hook_types import forget, tell_hook
 from shardd.cli.setup_changes import Changes
 from shardd.cli.user_config import UserConfig
 from shardd.client.address import Remote, parse_url
@@ -76,6 +76,7 @@ def _undone() -> Answer[Done]:
     folder = folder_of(".")
     if folder is None:
         raise Misuse("this is no repository", "run this in the clone that was set up")
+    forget(folder)
     done = list(Changes.of(folder).undo())
     said = ["undone; what was fetched stays", *(f"  {line}" for line in done)] if done else ["there is nothing to undo"]
     return say(said, {"undone": list(done)})

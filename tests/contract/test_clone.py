@@ -49,7 +49,7 @@ class Stage:
     def clone(self, *options: str, name: str = "clone") -> Path:
         """A fresh one, in which what follows happens."""
         path = self.folder / name
-        self.git("clone", "-q", *options, "ssh://wiki/garden.git", str(path))
+        self.git("clone", "-q", "--config", "shardd.type=*", *options, "ssh://wiki/garden.git", str(path))
         self.monkeypatch.chdir(path)
         return path
 
@@ -302,7 +302,7 @@ def test_setup_can_be_run_again_and_undone(stage: Stage) -> None:
     assert stage.shardd("setup") == "set up for alice\n"
     stage.shardd("setup", "--take-lease")
     assert stage.git("config", "--get-all", "push.pushOption") == "lease=acquire"
-    stage.git("event", "-q", "-m", "page.bound: Home")
+    stage.git("event", "-q", "-m", "page.bound: Home", "-m", '{"page":"Home"}')
     assert "Actor: alice" in stage.git("log", "-1", "--format=%B")
     stage.git("config", "core.notesRef", "refs/notes/mine")  # theirs now
     stage.shardd("setup", "--undo")
