@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Those that the server takes from nobody over ssh, and those that are for the user's side alone.
 HOST_COMMANDS = frozenset({"serve", "backup", "restore", "doctor"})
-CLIENT_COMMANDS = frozenset({"setup", "init", "demo"})
+CLIENT_COMMANDS = frozenset({"setup", "init", "demo", "completion"})
 _COMMAND = re.compile("`shardd (?P<command>[a-z-]+)(?P<rest>[^`]*)`")
 
 
