@@ -85,7 +85,6 @@ def completed(message: str, subject: str, body: str) -> None:
 
 SCISSORS = b" ------------------------ >8 ------------------------\n"
 WRITTEN: Mapping[str, tuple[bytes, Sequence[str]]] = {
-    "CRLF": (b'page.bound: Home\r\n\r\n{"page": "Home"}\r\n', []),
     "CRLF, and comments": (b'page.bound: Home\r\n\r\n{"page": "Home"}\r\n# Please enter\r\n#\r\n', []),
     "a byte order mark": (b'\xef\xbb\xbfpage.bound: Home\r\n\r\n{"page": "Home"}\r\n', []),
     "white space": (b'\n\npage.bound: Home \t\n\n\n\n{"page": "Home"}  \n\n\n', []),

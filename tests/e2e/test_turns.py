@@ -28,14 +28,28 @@ def test_not_your_turn(garden: Garden, alice: Actor, bob: Actor) -> None:
     garden.refuses("not-holder", alice, says=["nobody holds the lease", "(the last one was released)"])
 
 
-def test_the_remedy_as_printed_does_mend_it(garden: Garden, alice: Actor) -> None:
-    alice.clone(garden)
-    alice.event("one")
-    refused = garden.refuses("not-holder", alice)
-    remedy = refused.stderr.split("to mend it: run `")[1].split("`")[0]
-    assert remedy == f"ssh -p {garden.server.port} 127.0.0.1 lease acquire {garden}"
-    alice.ssh(remedy.partition("127.0.0.1 ")[2])
-    alice.push()
+def test_every_remedy_by_command_mends_it(garden: Garden, mallory: Actor, carol: Actor) -> None:
+    """Run over ssh as it is printed, by whoever may."""
+    mallory.clone(garden)
+
+    def mends(code: str, by: Actor) -> None:
+        refused = garden.refuses(code, mallory)
+        remedy = refused.stderr.partition("to mend it: ")[2].partition("`")[2].partition("`")[0]
+        assert remedy.startswith(f"ssh -p {garden.server.port} 127.0.0.1 "), refused
+        by.ssh(remedy.partition("127.0.0.1 ")[2])
+
+    mallory.event("one")
+    mends("not-permitted", carol)
+    mends("not-holder", mallory)
+    carol.ssh(f"space freeze {garden} moving")
+    mends("frozen", carol)
+    mallory.push()
+    mallory.ssh(f"lease release {garden}")
+    mallory.ssh(f"lease acquire {garden} --fenced")
+    mallory.event("two")
+    refused = garden.refuses("stale-epoch", mallory)
+    mallory.push(*refused.stderr.partition("push with `")[2].partition("`")[0].split())
+    assert garden.subjects() == ["one", "two"]
 
 
 def test_a_push_may_name_its_epoch(garden: Garden, alice: Actor) -> None:
