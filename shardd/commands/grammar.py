@@ -195,7 +195,7 @@ class Grammar:
 
     def _help(self, words: Sequence[str]) -> list[str]:
         """The words that ask for it; TopicAsked where it is about a topic."""
-        words = [word for word in words if word not in ("-h", "--help")]
+        words = [word for word in words if not word.startswith("-")]
         name = " ".join(words)
         if words and words[0] not in self.words.names:
             if (text := topic(name)) is not None:
