@@ -166,7 +166,7 @@ def test_every_command_knows_where_it_is(stage: Stage, place: Callable[[Stage], 
     assert [json.loads(line)["seq"] for line in stage.shardd("log", "--json").splitlines()] == [1, 2, 3]
     assert "P1 = Q1" in stage.shardd("fold")
     if place in (plainly, worktree, mirror, beside_a_fork):
-        assert stage.shardd("export", "whynot", "-").count("\n") == 3
+        assert stage.shardd("export", "whynot").count("\n") == 3
         assert "+ P2 and Q2 are one page" in stage.shardd("diff", "2", "3")
         assert "whynot: whole" in stage.shardd("verify")
     assert stage.shardd("lease", "show") == "asked the server: lease show garden/whynot\n"
@@ -202,7 +202,7 @@ def test_branches_of_odd_names(stage: Stage, name: bytes) -> None:
 
 def test_a_shallow_clone_is_called_one(stage: Stage) -> None:
     stage.clone("--depth=1")
-    for words in (["fold"], ["export", "whynot", "-"], ["diff", "1", "2"], ["log"], ["verify"]):
+    for words in (["fold"], ["export", "whynot"], ["diff", "1", "2"], ["log"], ["verify"]):
         said = stage.shardd(*words, status=3 if words == ["verify"] else 4)
         assert "`git fetch --unshallow`" in said, words
         assert "fsck" not in said
@@ -215,7 +215,7 @@ def test_a_shallow_clone_is_called_one(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["log", "whynt"], ["fold", "whynt"], ["diff", "whynt", "1", "2"], ["export", "whynt", "-"]]
+    "words", [["log", "whynt"], ["fold", "whynt"], ["diff", "whynt", "1", "2"], ["export", "whynt"]]
 )
 def test_a_space_that_is_not_there_is_said_to_be_none(stage: Stage, words: Sequence[str]) -> None:
     stage.clone()
@@ -266,7 +266,7 @@ def test_what_the_terminal_cannot_show_is_spelled(stage: Stage, encoding: str) -
     assert "\\u65e5\\u672c" in said or encoding == "utf-16"
 
 
-@pytest.mark.parametrize("words", [["log"], ["--version"]])
+@pytest.mark.parametrize("words", [["log"], ["--version"], ["export", "whynot"]])
 def test_a_full_disk_is_one_line(stage: Stage, words: Sequence[str]) -> None:
     stage.clone()
     with Path("/dev/full").open("w") as full:

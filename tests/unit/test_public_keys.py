@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,7 @@ SMALL = asyncssh.generate_private_key("ssh-rsa", key_size=1024)
         ("", "not 0 lines", "id_ed25519.pub"),
         ("ssh-dss AAAA x", "is not an OpenSSH public key", "id_ed25519.pub"),
     ],
+    ids=itertools.count(),  # the keys are made anew in each process
 )
 def test_what_else_people_give_is_called_by_its_name(text: str, says: str, mends: str) -> None:
     with pytest.raises(Misuse) as caught:
@@ -104,7 +106,9 @@ def test_what_else_people_give_is_called_by_its_name(text: str, says: str, mends
 
 
 @pytest.mark.parametrize("where", ["keys/bob.pub", "user_ca_keys"])
-@pytest.mark.parametrize("line", [LINES["ssh-ed25519"][:-4], SMALL.export_public_key().decode().strip()])
+@pytest.mark.parametrize(
+    "line", [LINES["ssh-ed25519"][:-4], SMALL.export_public_key().decode().strip()], ids=["damaged", "small"]
+)
 def test_the_doctor_names_what_is_there_already(tmp_path: Path, where: str, line: str) -> None:
     server = ServerDir.create(tmp_path / "server")
     (server.root / where).write_text(f"{LINES['ssh-rsa']}\n{line}\n")
