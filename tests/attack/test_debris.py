@@ -268,7 +268,7 @@ def test_looking_makes_no_leases(tmp_path: Path) -> None:
 
 def test_leases_from_a_newer_shardd_are_not_touched(repo: Path) -> None:
     path = repo / "shardd/leases/whynot"
-    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":3'))
     raw = path.read_bytes()
     with pytest.raises(Corrupt, match="newer shardd"):
         epoch_after_grant(repo)

@@ -1,4 +1,4 @@
-"""The information space through a server: what was decided here is the same after a push there and a fetch back."""
+"""The information space through a server: what was decided here is the same after an import there and a fetch back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shardd import FolderShard, GitLog, InformationSpace, MemoryLog, fold
+from shardd import FolderShard, GitLog, InformationSpace, MemoryLog, export_jsonl, fold
 from tests.e2e.harness import SHARDD, Actor, Garden, run
 from tests.wiki_example import wiki_example
 
@@ -22,9 +22,8 @@ def test_a_wiki_is_one_state_in_memory_in_git_and_through_a_server(
     GitLog(local).append_many("whynot", example.drafts)
 
     carol.ssh(f"role grant alice import {garden.repo}")
-    alice.acquire(garden)
-    alice.cwd = local
-    alice.push(garden.url, "spaces/whynot")
+    export_jsonl(memory, "whynot", tmp_path / "whynot.jsonl")
+    alice.try_ssh(f"import {garden} - --take-lease", input=(tmp_path / "whynot.jsonl").read_bytes()).must()
     bob.clone(garden)
 
     expected = fold(memory.events("whynot"))
