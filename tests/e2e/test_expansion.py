@@ -139,8 +139,8 @@ def test_what_a_pack_expands_to_is_bounded(
     assert "shardd: too-large: " in said
     assert f"ng {ref} too-large: " in said
     assert garden.refs() == before
-    assert not list((garden.path / "objects").glob("tmp_*"))
     wait_until(lambda: pushes(notebook) > seen, "the git of the push is gone")
+    wait_until(lambda: not list((garden.path / "objects").glob("tmp_*")), "so is what it brought")
     assert largest(notebook) < BORNE
 
 
