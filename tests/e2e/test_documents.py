@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from shardd.cli import demo
 from tests.e2e.harness import preloaded
 
 ROOT = Path(__file__).parents[2]
@@ -230,3 +231,10 @@ def test_the_golden_bytes_are_shown() -> None:
     bytes_shown = "\n".join(line[1:] for line in first.splitlines()[1:])
     assert f"```\n{bytes_shown}\n```" in text
     assert oid in text
+
+
+def test_the_demo_is_as_it_tells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`./ops/demo`, but that its commands are forked."""
+    monkeypatch.setattr(demo, "_SHARDD", list(preloaded()))
+    demo.demo()
+    assert "All of it was as told." in capsys.readouterr().out
