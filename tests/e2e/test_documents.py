@@ -77,7 +77,7 @@ class Stage:
         forked = shlex.join(preloaded())
         for home in set(self.home.values()):
             for folder in ("bin", ".ssh", "tour"):
-                (home / folder).mkdir(mode=0o700, parents=True)
+                (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             tools = {
                 "ssh": f"{shutil.which('ssh')} -F {home}/.ssh/config -o UserKnownHostsFile={home}/.ssh/known_hosts",
                 "shardd": forked,
@@ -87,7 +87,7 @@ class Stage:
                 (home / "bin" / tool).chmod(0o755)
 
     def set_the_scene(self) -> None:
-        """What shardd/manual/scene.md says."""
+        """What shardd/manual/scene.md says, but that the server does not run yet."""
         for name in PEOPLE[1:]:
             key = self.home[name] / ".ssh" / "id_ed25519"
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -101,11 +101,12 @@ class Stage:
             self.shown("host", f"shardd --dir srv {words}")
         for name in PEOPLE[1:]:
             (self.home[name] / ".ssh" / "known_hosts").write_text(known)
-        self.serve(["--dir", "srv", "serve"])
-        for name in PEOPLE[1:]:
-            self.shown(name, "git clone -q ssh://wiki/garden.git")
-            self.where[name] /= "garden"
-            self.shown(name, f"git config user.name {name}; git config user.email {name}@example.org")
+            self.shown(
+                name,
+                f"git clone -q {self.where['host']}/srv/repos/garden.git && cd garden &&"
+                " git remote set-url origin ssh://wiki/garden.git &&"
+                f" git config user.name {name} && git config user.email {name}@example.org",
+            )
 
     def shown(self, who: str, command: str) -> str:
         status, said = self.run(Step(who, command, [], 0))
@@ -164,14 +165,26 @@ class Stage:
             self.server.stdout.close()
 
 
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once, and copied for each topic."""
+    stage = Stage(tmp_path_factory.mktemp("scene"), alone=False)
+    stage.set_the_scene()
+    return stage.root
+
+
 @pytest.fixture
 def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    stage = Stage(tmp_path, alone=request.param == README)
+    alone = request.param == README
+    if not alone:
+        shutil.copytree(request.getfixturevalue("scene"), tmp_path, symlinks=True, dirs_exist_ok=True)
+    stage = Stage(tmp_path, alone=alone)
     try:
-        if request.param == README:
+        if alone:
             stage.home["host"].joinpath(".ssh", "config").write_text(ssh_config())
         else:
-            stage.set_the_scene()
+            stage.serve(["--dir", "srv", "serve"])
+            stage.where |= {name: stage.where[name] / "garden" for name in PEOPLE[1:]}
         yield stage
     finally:
         stage.stop()
