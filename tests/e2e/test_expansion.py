@@ -121,7 +121,7 @@ def wide() -> tuple[str, bytes]:
 
 
 def nothing_brought(garden: Garden) -> bool:
-    """Nothing incoming is left. A git that is ended just as it begins leaves an empty folder, for the doctor to find."""
+    """Nothing incoming is left. A git that is ended as it begins leaves an empty folder, for the doctor to find."""
     incoming = (path for folder in (garden.path / "objects").glob("tmp_*") for path in folder.rglob("*"))
     return not any(path.is_file() for path in incoming)
 

@@ -83,7 +83,7 @@ def test_whoami_names_the_key(alice: Actor, keys: dict[str, Path]) -> None:
     assert alice.ssh_json("whoami")["key"] == fingerprint
 
 
-def test_there_is_no_shell(alice: Actor, server: OpenSsh) -> None:
+def test_there_is_no_shell(garden: Garden, alice: Actor, server: OpenSsh) -> None:
     hello = run([*alice.ssh_words, "-p", str(server.port), "127.0.0.1"], cwd=alice.home, env=alice.env())
     assert hello.status == 2
     assert "hello alice" in hello.stderr
