@@ -14,6 +14,7 @@ from shardd.files.server_dir import ServerDir
 from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings, wait_until
 from tests.e2e.needs import need
 from tests.e2e.openssh import OpenSsh, find_sshd, me
+from tests.e2e.test_expansion import nothing_brought
 from tests.packs import Pack, commit, push
 
 
@@ -82,7 +83,7 @@ def test_whoami_names_the_key(alice: Actor, keys: dict[str, Path]) -> None:
     assert alice.ssh_json("whoami")["key"] == fingerprint
 
 
-def test_there_is_no_shell(alice: Actor, server: OpenSsh) -> None:
+def test_there_is_no_shell(garden: Garden, alice: Actor, server: OpenSsh) -> None:
     hello = run([*alice.ssh_words, "-p", str(server.port), "127.0.0.1"], cwd=alice.home, env=alice.env())
     assert hello.status == 2
     assert "hello alice" in hello.stderr
@@ -213,5 +214,5 @@ def test_what_a_pack_expands_to_is_bounded(garden: Garden, mallory: Actor) -> No
     sent = push([("0" * 40, tip, "refs/notes/mallory")], pack.bytes())
     said = run([*words, f"git-receive-pack {garden.repo}.git"], cwd=mallory.home, env=mallory.env(), input=sent)
     assert "ng refs/notes/mallory too-large: an object of 31457" in said.stdout
-    wait_until(lambda: not list((garden.path / "objects").glob("tmp_*")), "what it brought is gone")
+    wait_until(lambda: nothing_brought(garden), "what it brought is gone")
     assert not garden.server.git(garden.repo, "cat-file", "-e", tip).ok
