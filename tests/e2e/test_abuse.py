@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from shardd.core.refs import lease_ref
 from tests.e2e.harness import Actor, Garden, Server
 
@@ -14,6 +16,7 @@ def peak_memory(server: Server) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
+@pytest.mark.slow
 def test_a_commit_that_unpacks_to_much_is_not_read(
     server: Server, garden: Garden, alice: Actor, mallory: Actor
 ) -> None:

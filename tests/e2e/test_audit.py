@@ -17,7 +17,6 @@ from tests.e2e.needs import need
 from tests.e2e.openssh import OpenSsh, find_sshd, me
 from tests.e2e.test_ssh_limits import connected_as
 
-WAYS = ("server", "openssh", "local")
 OPENSSH = pytest.param("openssh", marks=pytest.mark.slow)
 """Each login through sshd starts Python three times; what all ways share, one test shows by this one."""
 
@@ -83,7 +82,7 @@ def origin(way: str) -> str:
     return {"server": "ssh 127.0.0.1", "openssh": "openssh 127.0.0.1", "local": f"local {me()}"}[way]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ("server", OPENSSH, "local"))
 def test_a_push(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:

@@ -194,6 +194,7 @@ def of_server(server: Server) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_push_that_takes_too_long_is_ended(tmp_path: Path, keys: dict[str, Path]) -> None:
     server = begin(tmp_path, keys, settings="max-git-seconds = 1\n")
     try:

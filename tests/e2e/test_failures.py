@@ -255,6 +255,7 @@ def test_the_client_is_killed_amid_a_push(garden: Garden, alice: Actor) -> None:
     assert garden.subjects() == ["one", "two", "three"]
 
 
+@pytest.mark.slow
 def test_no_acknowledged_push_is_lost_to_kills(garden: Garden, alice: Actor, server: Server) -> None:
     acknowledged: list[str] = []
     done = threading.Event()

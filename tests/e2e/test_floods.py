@@ -169,6 +169,7 @@ def test_signals_and_windows_are_not_queued(server: Server, alice: Actor, garden
         assert resident(server) - before < ROOM // 5
 
 
+@pytest.mark.slow
 def test_each_has_a_share_and_an_idle_git_is_ended(
     server: Server, garden: Garden, alice: Actor, mallory: Actor
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_git_does_not_outlive_its_client(server: Server, garden: Garden, mallo
         wait_until(lambda: not children(server), f"{service} is gone")
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_keeps_no_place(
     server: Server, garden: Garden, alice: Actor, mallory: Actor
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_file_is_standard_input(alice: Actor, carol: Actor, server: OpenSsh, k
     assert not (server.root / "keys" / "eve.pub").exists()
 
 
+@pytest.mark.slow
 def test_what_a_client_sends_along_is_ignored(garden: Garden, mallory: Actor) -> None:
     mallory.clone(garden)
     mallory.event("stolen")
@@ -114,6 +115,7 @@ def test_a_stranger_is_not_let_in(server: OpenSsh, tmp_path: Path) -> None:
     assert "Permission denied" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_removed_key_loses_its_open_connection(garden: Garden, server: OpenSsh, tmp_path: Path, bob: Actor) -> None:
     key = make_key(tmp_path / "second")
     server.host("key", "add", "bob", str(key.with_suffix(".pub"))).must()
@@ -204,6 +206,7 @@ def test_a_local_shell_is_no_way_around(server: OpenSsh) -> None:
         os.chown(server.root, owner.st_uid, owner.st_gid)
 
 
+@pytest.mark.slow
 def test_what_a_pack_expands_to_is_bounded(garden: Garden, mallory: Actor) -> None:
     """As over our own server, before git has it; what a killed push would have brought is gone."""
     pack = Pack()

@@ -115,6 +115,7 @@ def test_garbage_instead_of_a_version(server: Server, alice: Actor) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_who_says_nothing_is_hung_up_on(server: Server, alice: Actor) -> None:
     """Nothing at all, half a version, a version and no more: the login grace ends each."""
     with connected(server) as silent, connected(server) as half, connected(server) as stuck:
@@ -187,6 +188,7 @@ def test_a_command_that_is_not_utf8(server: Server, alice: Actor) -> None:
     assert alice.try_ssh("whoami").ok
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed(server: Server, alice: Actor, garden: Garden) -> None:
     async def idle(conn: asyncssh.SSHClientConnection) -> None:
         await asyncio.wait_for(conn.wait_closed(), DEADLINE)
@@ -376,6 +378,7 @@ def holder(server: Server, garden: Garden) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_push_that_takes_too_long_is_cut_off(
     own_server: Callable[[str], Server], keys: dict[str, Path], tmp_path: Path
 ) -> None:
