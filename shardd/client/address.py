@@ -14,6 +14,8 @@ _SCHEMES = ("ssh", "git+ssh", "ssh+git")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/]*)(?P<path>.*)\Z", re.DOTALL)
 _SCP_LIKE = re.compile(r"(?P<host>(?:[^@/:\[]*@)?(?:\[[^\]/]*\]|[^/:\[]+)):(?P<path>.*)\Z", re.DOTALL)
 _HOST = re.compile(r"(?:(?P<user>[^\[]*)@)?(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>.*))?\Z", re.DOTALL)
+_MEANS = re.compile(r"""[\s'"`$;&<>|(){}]|\\@|\\[^@]*\Z""")
+"""What OpenSSH takes in no name of a host or a user, since a ProxyCommand or a `Match exec` is given them."""
 _ALONE = re.compile(r"[A-Za-z0-9@._-]+\Z")
 
 
@@ -60,8 +62,13 @@ def _remote(url: str, host: str, path: str) -> Remote:
         raise _no_address(url)
     user = f"{match['user']}@" if match["user"] else ""
     destination = user + name
-    # ssh would take it for an option, or be given two words.
-    if destination.startswith("-") or name.startswith("-") or re.search(r"[\s\0]", destination):
+    # ssh would take it for an option, or a shell that ssh calls for more than a name; and a terminal shows it.
+    if (
+        destination.startswith("-")
+        or name.startswith("-")
+        or not destination.isprintable()
+        or _MEANS.search(destination)
+    ):
         raise Misuse(f"{url!r} is not the address of a server")
     return Remote(destination, port or None, _repo(path))
 
