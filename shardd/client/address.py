@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from shardd.client.users_ssh import arguments
+from shardd.client.users_ssh import answer, arguments
 from shardd.errors import Misuse
 
 _SCHEMES = ("ssh", "git+ssh", "ssh+git")
@@ -33,6 +33,10 @@ class Remote:
 
     def command(self, words: Sequence[str]) -> list[str]:
         return arguments(self.destination, self.port, words, identity=self.identity)
+
+    def answer(self, words: Sequence[str]) -> bytes:
+        """What the server says to a command without input, nothing if that fails; Unavailable if there is no ssh."""
+        return answer(self.command(words))
 
 
 def parse_url(url: str) -> Remote:
