@@ -57,8 +57,11 @@ class Takes(msgspec.Struct, frozen=True):
             if not isinstance(schema, dict):
                 raise Misuse(f"{name}: its JSON Schema is not an object", 'write it like {"required": ["page"]}')
             texts[name] = encode_data(schema).decode()
-            _Parts(schema).check()
-            _validator(texts[name])
+            try:
+                _Parts(schema).check()
+                _validator(texts[name])
+            except Misuse as error:
+                raise Misuse(f"{name}: {error.message}", error.remedy) from None
         if sum(map(len, texts.values())) > _LARGEST:
             raise Misuse(f"the schemas have more than {_LARGEST} bytes", "leave out what only describes")
         return Takes(tuple(sorted({check_type(name) for name in (*types, *texts)})), texts, strict)
