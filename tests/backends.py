@@ -22,7 +22,7 @@ class Backend:
     """new: a new, empty log that may keep its files in the folder; examples: how many a property test may try on it"""
 
     new: Callable[[Path], DecisionLog]
-    examples: int = 100
+    examples: int = 50
 
 
 BACKENDS = {

@@ -24,8 +24,8 @@ from shardd.files.durable import refused, write_atomic
 from shardd.files.settings import Settings
 from shardd.version import VERSION
 
-_CONFIG = b'# Settings; see the README.\n# listen = "127.0.0.1:2222"\n'
-_ACCESS = b"# Who may do what; see the README.\n[roles]\n"
+_CONFIG = b'# Settings; see `shardd help settings`.\n# listen = "127.0.0.1:2222"\n'
+_ACCESS = b"# Who may do what; see `shardd help roles`.\n[roles]\n"
 
 RESTORING = ".restoring"
 """A file that is there until a restore has come to its end."""

@@ -100,10 +100,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Freshly read, the defaults if there is no file; Misuse, naming line and key and what may stand there, if it
-        does not read.
+        does not read. An empty file does not: most editors empty one before they write it, and for that moment no limit
+        of the operator's may be lifted.
         """
         try:
-            return toml_file.load(path, cls)
+            settings = toml_file.load(path, cls)
+            if settings == cls() and path.stat().st_size == 0:
+                raise Misuse(f"{path} is empty", "write what is to hold into it, or remove it: the defaults hold then")
+            return settings
         except FileNotFoundError:
             return cls()
         except toml_file.Slip as slip:

@@ -74,7 +74,7 @@ def run(
 ) -> Result:
     """What became of a command. `shardd` is forked from a process that has imported it (tests/e2e/preloaded.py)."""
     if tuple(words[: len(SHARDD)]) == SHARDD and not any(name.startswith("PYTHON") for name in env):
-        words = [*_preloaded(), *words[len(SHARDD) :]]
+        words = [*preloaded(), *words[len(SHARDD) :]]
     done = subprocess.run(words, cwd=cwd, env=env, input=input, capture_output=True, check=False, timeout=patience)
     return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -194,7 +194,7 @@ SHARDD = (sys.executable, "-m", "shardd.cli.main")
 
 
 @cache
-def _preloaded() -> tuple[str, ...]:
+def preloaded() -> tuple[str, ...]:
     """In place of SHARDD. What serves it ends with this process, however that ends: it reads the end of the pipe."""
     folder = Path(tempfile.mkdtemp(prefix="shardd-preloaded-"))
     path = str(folder / "socket")

@@ -2,8 +2,8 @@
 
 Importing takes a fifth of a second of processor time, in hundreds of commands. So one process imports everything once,
 and each command is a fork of it, with the folder, environment, words and open files of a small client that stands for
-the command: it may be waited for, cut off by a time limit, and answers with the command's exit status. Servers, hooks,
-sshd's commands and what the manual shows begin from nothing, as people's do.
+the command: it may be waited for, cut off by a time limit, and answers with the command's exit status. Servers, hooks
+and sshd's commands begin from nothing, as people's do; those of the manual's transcripts do not.
 
 As a program: the client, `preloaded.py SOCKET WORDS`. Needs nothing of the project, and little of Python.
 """

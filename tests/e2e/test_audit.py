@@ -18,6 +18,8 @@ from tests.e2e.openssh import OpenSsh, find_sshd, me
 from tests.e2e.test_ssh_limits import connected_as
 
 WAYS = ("server", "openssh", "local")
+OPENSSH = pytest.param("openssh", marks=pytest.mark.slow)
+"""Each login through sshd starts Python three times; what all ways share, one test shows by this one."""
 
 
 def audited(server: Server) -> list[Outcome]:
@@ -102,7 +104,7 @@ def test_a_push(
         assert (each.key is None) == (way == "local")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ("server", OPENSSH, "local"))
 def test_a_push_that_is_refused_under_the_locks(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -119,7 +121,7 @@ def test_a_push_that_is_refused_under_the_locks(
     assert now.once(Kind.PUSH, "duplicate-event").space == "whynot"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ("server", OPENSSH, "local"))
 def test_a_push_that_the_site_refuses(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -141,7 +143,7 @@ def test_a_push_that_the_site_refuses(
     assert declined.what.startswith("spaces/whynot ")
 
 
-@pytest.mark.parametrize("way", ("server", "openssh"))
+@pytest.mark.parametrize("way", ("server", OPENSSH))
 def test_a_push_that_is_measured_and_refused(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -155,7 +157,7 @@ def test_a_push_that_is_measured_and_refused(
     assert refused.what.startswith("spaces/whynot")
 
 
-@pytest.mark.parametrize("way", ("server", "openssh"))
+@pytest.mark.parametrize("way", ("server", OPENSSH))
 def test_a_push_of_nothing_and_one_whose_hooks_are_gone(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -177,7 +179,7 @@ def test_a_push_of_nothing_and_one_whose_hooks_are_gone(
     assert now.once(Kind.PUSH, "declined").what.startswith("spaces/whynot")
 
 
-@pytest.mark.parametrize("way", ("server", "openssh"))
+@pytest.mark.parametrize("way", ("server", OPENSSH))
 def test_a_fetch(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:
@@ -206,7 +208,7 @@ def asked(way: str, who: Actor, request: pytest.FixtureRequest) -> Callable[[str
     return lambda command: run([*words, command], cwd=who.home, env=who.env())
 
 
-@pytest.mark.parametrize("way", ("server", pytest.param("openssh", marks=pytest.mark.slow), "host"))
+@pytest.mark.parametrize("way", ("server", OPENSSH, "host"))
 def test_a_command_and_a_lease_call(
     garden: Garden, alice: Actor, told: Callable[[], Told], way: str, request: pytest.FixtureRequest
 ) -> None:

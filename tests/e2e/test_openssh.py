@@ -11,9 +11,10 @@ import pytest
 from shardd.authority.authorities import Authorities
 from shardd.core.roles import FileAccess, Grant
 from shardd.files.server_dir import ServerDir
-from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings
+from tests.e2e.harness import SHARDD, Actor, Garden, Result, make_key, run, surroundings, wait_until
 from tests.e2e.needs import need
 from tests.e2e.openssh import OpenSsh, find_sshd, me
+from tests.e2e.test_expansion import nothing_brought
 from tests.packs import Pack, commit, push
 
 
@@ -55,13 +56,12 @@ def test_clone_refusal_lease_push(garden: Garden, alice: Actor, bob: Actor, serv
     assert bob.log() == ["page.bound: Home"]
     bob.event("page.bound: About")
     garden.refuses("not-holder", bob, says=["alice holds the lease"])
-    bob.denied("not-holder", f"lease release {garden}")
     alice.ssh(f"lease transfer {garden} bob")
     bob.push("-o", "epoch=2")
-    assert bob.push("-o", "epoch=2").stderr == "Everything up-to-date\n"
     assert garden.subjects() == ["page.bound: Home", "page.bound: About"]
 
 
+@pytest.mark.slow
 def test_one_space_by_its_url(garden: Garden, alice: Actor, carol: Actor, server: OpenSsh) -> None:
     carol.ssh(f"space create {garden.repo}/other")
     other = Garden(server, f"{garden.repo}/other", "other")
@@ -73,6 +73,7 @@ def test_one_space_by_its_url(garden: Garden, alice: Actor, carol: Actor, server
     assert garden.git("log", "--format=%s", "-1", "refs/heads/spaces/other") == "one"
 
 
+@pytest.mark.slow
 def test_whoami_names_the_key(alice: Actor, keys: dict[str, Path]) -> None:
     words = ["ssh-keygen", "-l", "-f", str(keys["alice"].with_suffix(".pub"))]
     fingerprint = run(words, cwd=alice.home, env=surroundings(alice.home)).must().stdout.split()[1]
@@ -80,15 +81,15 @@ def test_whoami_names_the_key(alice: Actor, keys: dict[str, Path]) -> None:
     assert alice.ssh_json("whoami")["key"] == fingerprint
 
 
-def test_there_is_no_shell(alice: Actor, server: OpenSsh) -> None:
+def test_there_is_no_shell(garden: Garden, alice: Actor, server: OpenSsh) -> None:
     hello = run([*alice.ssh_words, "-p", str(server.port), "127.0.0.1"], cwd=alice.home, env=alice.env())
     assert hello.status == 2
     assert "hello alice" in hello.stderr
-    for command in ("$(id)", "shell alice", "serve"):
-        assert alice.try_ssh(command).status == 2, command
+    assert alice.try_ssh("shell alice $(id)").status == 2
     assert not alice.try_ssh("", "-s", "sftp").ok
 
 
+@pytest.mark.slow
 def test_a_file_is_standard_input(alice: Actor, carol: Actor, server: OpenSsh, keys: dict[str, Path]) -> None:
     public = keys["alice"].with_suffix(".pub")
     refused = carol.try_ssh(f"key add eve {public}")
@@ -211,5 +212,5 @@ def test_what_a_pack_expands_to_is_bounded(garden: Garden, mallory: Actor) -> No
     sent = push([("0" * 40, tip, "refs/notes/mallory")], pack.bytes())
     said = run([*words, f"git-receive-pack {garden.repo}.git"], cwd=mallory.home, env=mallory.env(), input=sent)
     assert "ng refs/notes/mallory too-large: an object of 31457" in said.stdout
-    assert not list((garden.path / "objects").glob("tmp_*"))
+    wait_until(lambda: nothing_brought(garden), "what it brought is gone")
     assert not garden.server.git(garden.repo, "cat-file", "-e", tip).ok

@@ -73,7 +73,7 @@ def attempt(tenancy: Tenancy, transition: Transition, now: int) -> Transitioned 
         return refused
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(TENANCIES, TRANSITIONS, st.integers(0, 100_000))
 def test_a_change_is_total_and_gives_out_each_epoch_once(tenancy: Tenancy, transition: Transition, later: int) -> None:
     now = NOON + later
@@ -277,4 +277,4 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 TestLeaseMachine = LeaseMachine.TestCase
-TestLeaseMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLeaseMachine.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)

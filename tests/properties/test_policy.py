@@ -194,7 +194,7 @@ def test_each_fact_that_is_denied_refuses_by_its_code(name: str, batch: list[Dra
     assert decision.message
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(BATCHES, st.sets(st.sampled_from(sorted(DENIALS)), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_however_many_are_denied_it_is_a_no(
     batch: list[Draft], names: set[str], unleased: bool, take_lease: bool
@@ -302,7 +302,7 @@ PUSHES = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(PUSHES)
 def test_any_facts_get_a_decision(facts: PushFacts) -> None:
     decision: Decision = decide(facts)

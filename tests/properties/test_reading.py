@@ -105,7 +105,7 @@ def agrees(repo: Path, raws: list[bytes]) -> None:
 
 
 @pytest.mark.usefixtures("near")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 3), st.lists(messages() | DRAFTS, max_size=6))
 @example(1, ["Seq: 1"])
 @example(1, ["t", "Seq: 40\n\nSeq: %d", "Seq: 7"])

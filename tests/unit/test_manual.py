@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
+import shardd
 from shardd.cli.main import main
 from shardd.commands.all_commands import server_grammar
 from shardd.commands.grammar import HelpAsked
 from shardd.commands.manual import topic, topics
 from shardd.core.kinds.default import DEFAULT_KINDS
 from shardd.errors import Misuse
+from shardd.files.settings import Settings
 
 
 def test_the_topic_of_event_types_is_about_those_that_there_are() -> None:
@@ -35,8 +39,42 @@ def in_order(data: type[msgspec.Struct]) -> list[msgspec.structs.FieldInfo]:
 def test_every_topic_has_a_title_and_fits_a_terminal(name: str) -> None:
     text = topic(name) or ""
     assert text.startswith("# ")
-    prose = [line for line in text.split("\n") if not line.startswith("|")]
+    prose = [line for line in re.sub("^```.*?^```$", "", text, flags=re.M | re.S).split("\n") if line[:1] != "|"]
     assert max(map(len, prose)) <= 120
+
+
+def test_no_topic_is_hidden_by_a_command_and_the_readme_names_them_all() -> None:
+    assert not set(topics()) & set(server_grammar().words.names)
+    readme = (Path(__file__).parents[2] / "README.md").read_text().partition("## The manual")[2]
+    assert set(re.findall(r"`([a-z]+)`", readme)) | {"scene"} == set(topics())
+
+
+def test_what_a_topic_refers_to_is_there() -> None:
+    names = {name for each in topics() for name in re.findall(r"shardd help (\w+)", topic(each) or "")}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    names |= set(re.findall(r"shardd help ([a-z]+)", readme))
+    assert names <= set(topics())
+
+
+def test_every_setting_stands_in_its_topic_and_every_refusal_of_a_push_in_its() -> None:
+    told = {name for row in rows_of("settings") for name in re.findall(r"`(-?[a-z-]+)`", row[0])}
+    assert {name for name in told if not name.startswith("-")} == {
+        name for name in map(_kebab, Settings.__struct_fields__) if not re.search(r"-per-|^_", name)
+    }
+    refused = {row[0].strip("`") for row in rows_of("refusals")}
+    policy = (Path(shardd.__file__).parent / "core" / "policy.py").read_text()
+    found = set(re.findall(r"""Rejected\(\s*"([a-z-]+)\"""", policy))
+    assert found <= refused
+
+
+def rows_of(name: str) -> list[list[str]]:
+    """Of its tables, without heads."""
+    lines = [line for line in (topic(name) or "").splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def test_help_lists_commands_and_topics_and_shows_them_as_the_caller_calls_us() -> None:
@@ -45,7 +83,9 @@ def test_help_lists_commands_and_topics_and_shows_them_as_the_caller_calls_us() 
         grammar.parse(["help"])
     text = asked.value.seen_from("ssh wiki")
     assert text.startswith("usage: ssh wiki ")
-    assert "topics of `ssh wiki help TOPIC`:\n  events" in text
+    listed = text.partition("topics of `ssh wiki help TOPIC`:\n")[2].splitlines()
+    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in listed} == topics()
+    assert max(map(len, listed)) <= 100
     with pytest.raises(HelpAsked) as asked:
         grammar.parse(["help", "events"])
     assert asked.value.seen_from("ssh wiki") == topic("events")

@@ -16,6 +16,21 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
     assert Settings.load(tmp_path / "config.toml") == Settings()
 
 
+@pytest.mark.parametrize("moment", ["", "max-push-events =", "max-push-events = 5\nlisten"])
+def test_a_file_that_is_being_written_lifts_no_limit(tmp_path: Path, moment: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("max-push-events = 5\n")
+    settings = SettingsFile(tmp_path).watched()
+    assert settings.now().max_push_events == 5
+    path.write_text(moment)
+    assert settings.now().max_push_events == 5
+    assert settings.fault is not None
+    path.write_text("max-push-events = 4\n")
+    assert settings.now().max_push_events == 4
+    path.write_text("# all as it comes\n")
+    assert settings.now() == Settings()
+
+
 def test_every_key_is_kebab_case(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('listen = "[::]:22"\npublic = "git.example.org:22"\nlogin-grace-seconds = 5\nidle-seconds = 0\n')
