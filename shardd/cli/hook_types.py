@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +21,12 @@ def forget(git_dir: Path) -> None:
 def tell_hook(remote: Remote, git_dir: Path) -> Iterator[str]:
     """Ask the server what its spaces take, and leave it where the hook looks; what was new."""
     words = ["space", "list", *([remote.repo] if remote.repo else []), "--json"]
-    done = subprocess.run(remote.command(words), stdout=subprocess.PIPE, text=True, check=False)
+    said = remote.answer(words)
     try:
         listed: dict[str, Json] = {
-            each["space"].partition("/")[2]: each["types"] for each in json.loads(done.stdout) if each["types"]
+            each["space"].partition("/")[2]: each["types"] for each in json.loads(said) if each["types"]
         }
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # a server that knows nothing of it
     file, text = git_dir / _FILE, json.dumps(listed, sort_keys=True).encode() + b"\n"
     before = file.read_bytes() if file.exists() else b"{}\n"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,8 @@ class Setup:
         return _undone() if self.undo else self._set_up(Clone.here(self.remote))
 
     def _set_up(self, clone: Clone) -> Answer[Done]:
-        me = _whoami(UserConfig.load().reached(parse_url(clone.url)))
+        server = UserConfig.load().reached(parse_url(clone.url))
+        me = _whoami(server)
         changes = Changes.of(clone.folder)
         remotes = Remotes.of(settings())
         done = [
@@ -59,7 +59,7 @@ class Setup:
             *_history(changes, remotes, clone),
             *_pushing(changes, remotes, ask=self.take_lease),
             *_hook(changes, clone),
-            *tell_hook(parse_url(clone.url), clone.folder),
+            *tell_hook(server, clone.folder),
         ]
         return say([f"set up for {me}", *(f"  {line}" for line in done)], {"principal": me, "done": list(done)})
 
@@ -83,10 +83,10 @@ def _undone() -> Answer[Done]:
 
 
 def _whoami(remote: Remote) -> str:
-    done = subprocess.run(remote.command(["whoami", "--json"]), stdout=subprocess.PIPE, text=True, check=False)
+    said = remote.answer(["whoami", "--json"])
     try:
-        return check_principal(json.loads(done.stdout)["principal"])
-    except (ValueError, KeyError, TypeError, SharddError):
+        return check_principal(json.loads(said)["principal"])
+    except (ValueError, KeyError, TypeError, RecursionError, SharddError):
         raise Unavailable(f"{remote.destination} does not say who you are", "see what ssh said above") from None
 
 

@@ -7,6 +7,7 @@ is theirs, and stays.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,9 +61,12 @@ class Changes:
         if git("config", name) == value:
             return False
         noted = next((each for each in self._found if isinstance(each, _Set) and each.name == name), None)
+        was = git("config", "--local", name)
         if noted is None:
-            self._found.append(_Set(name, value, git("config", "--local", name)))
+            self._found.append(_Set(name, value, was))
         else:
+            if was != noted.to:  # somebody has changed it since
+                noted.was = was
             noted.to = value
         self._note()
         git("config", "--local", "--replace-all", name, value)
@@ -84,17 +88,19 @@ class Changes:
         there = path.read_bytes() if path.exists() else None
         if there == ours:
             return
-        if there is not None and _OURS not in there:
-            if kept.exists():
-                raise Rejected(
-                    "exists",
-                    f"{path} is a hook, and so is {kept}, which was there before shardd's",
-                    f"make one of the two, and move the other away: `mv {path} {path}.aside`",
-                )
+        theirs = there is not None and _OURS not in there
+        if theirs and kept.exists():
+            raise Rejected(
+                "exists",
+                f"{path} is a hook, and so is {kept}, which was there before shardd's",
+                f"make one of the two, and move the other away: `{shlex.join(['mv', str(path), f'{path}.aside'])}`",
+            )
+        self._found = [each for each in self._found if each != _Hook(str(path))]
+        self._found.append(_Hook(str(path)))
+        self._note()
+        if theirs:
             path.rename(kept)
             yield f"your commit-msg hook is kept as {KEPT}, and runs first"
-        self._found = [each for each in self._found if not isinstance(each, _Hook)] + [_Hook(str(path))]
-        self._note()
         folder.mkdir(exist_ok=True)
         write_atomic(path, ours, mode=0o755)
         yield "the commit-msg hook checks and completes events"
@@ -132,6 +138,6 @@ def _without_hook(path: Path) -> Iterator[str]:
     if path.exists() and _OURS in path.read_bytes():
         path.unlink()
         yield "the commit-msg hook is gone"
-        if kept.exists():
-            kept.rename(path)
-            yield "and yours is back"
+    if kept.exists() and not path.exists():
+        kept.rename(path)
+        yield "your commit-msg hook is back"

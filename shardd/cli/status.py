@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 
 import msgspec
 
+from shardd.cli import which_server
 from shardd.cli.clone import Clone, git
-from shardd.client.address import Remote, parse_url
 from shardd.commands.result import Answer, Facts
 from shardd.core.canonical import Json
 from shardd.core.durations import left_text
@@ -33,14 +32,14 @@ class Turn(msgspec.Struct, frozen=True):
 class Stands:
     """fetched: the head as last fetched; ahead, behind: of the branch, against that, None where there is no such branch
 
-    turn: None where the server was not asked, or did not answer
+    turn: or why it is not known
     """
 
     space: str
     fetched: Head | None
     ahead: int | None
     behind: int | None
-    turn: Turn | None
+    turn: Turn | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Status:
         space = clone.named(self.space)
         fetched = clone.log(space).head(space)
         counts = _counts(space, fetched)
-        turn = None if self.offline else _turn(parse_url(clone.url), space)
+        turn = "the server was not asked" if self.offline else _turn(clone, space)
         return Answer([Stands(space, fetched, *counts, turn)], SHOWN)
 
 
@@ -64,15 +63,16 @@ def _counts(space: str, fetched: Head | None) -> tuple[int | None, int | None]:
     return (int(said[0]), int(said[1])) if len(said) == 2 else (None, None)
 
 
-def _turn(remote: Remote, space: str) -> Turn | None:
-    if remote.repo is None:
-        return None
-    words = ["lease", "show", f"{remote.repo}/{space}", "--json"]
+def _turn(clone: Clone, space: str) -> Turn | str:
     try:
-        done = subprocess.run(remote.command(words), stdout=subprocess.PIPE, check=False)
-        return msgspec.convert(json.loads(done.stdout), Turn) if done.returncode == 0 else None
-    except (OSError, ValueError, SharddError):
-        return None
+        remote = which_server.of(clone)
+        said = remote.answer(["lease", "show", f"{remote.repo}/{space}", "--json"])
+    except SharddError as error:
+        return str(error)
+    try:
+        return msgspec.convert(json.loads(said), Turn)
+    except (ValueError, RecursionError):
+        return "the server was not reached"
 
 
 def _facts(stands: Stands) -> list[tuple[str, str]]:
@@ -85,8 +85,8 @@ def _facts(stands: Stands) -> list[tuple[str, str]]:
         parts = [f"{many(stands.ahead, 'event')} to push"] if stands.ahead else []
         parts += [f"{many(stands.behind, 'event')} to pull"] if stands.behind else []
         found.append(("branch", ", ".join(parts) or "up to date with that"))
-    if turn is None:
-        return [*found, ("lease", "not known: the server was not reached")]
+    if isinstance(turn, str):
+        return [*found, ("lease", f"not known: {turn}")]
     newer = turn.head.seq - (fetched.seq if fetched else 0) if turn.head else 0
     if newer > 0:
         found.append(("server", f"seq {turn.head.seq if turn.head else 0}: {newer} more to fetch"))
@@ -105,7 +105,7 @@ def _value(stands: Stands) -> Json:
         "head": {"seq": fetched.seq, "oid": fetched.oid} if fetched else None,
         "ahead": stands.ahead,
         "behind": stands.behind,
-        "lease": msgspec.to_builtins(turn) if turn else None,
+        "lease": None if isinstance(turn, str) else msgspec.to_builtins(turn),
     }
 
 

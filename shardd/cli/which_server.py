@@ -6,6 +6,7 @@ A clone may be of anybody's server, which is asked only if `shardd setup` or the
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ def of_here() -> tuple[Remote, Clone | None]:
         return default, None
     name, remote = clone.fetching.remote, replace(parse_url(clone.url), space=clone.space)
     said = git("config", "--type=bool", "--get", f"remote.{name}.shardd")
-    if said == "true" or git("config", "--get", CHOSEN) == name or config.means(remote):
+    if _named(name, remote, said, config):
         return config.reached(remote), clone
     if default is not None:
         return default, None
@@ -37,8 +38,24 @@ def of_here() -> tuple[Remote, Clone | None]:
         return remote, clone
     raise Misuse(
         f"whether {remote.destination}, the remote {name} of this clone, is a server of shardd is for you to say",
-        f"run `shardd setup`, or `git config remote.{name}.shardd true`; or name another: `--server URL`",
+        f"run `shardd setup`, or {_marking(name)}; or name another: `--server URL`",
     )
+
+
+def of(clone: Clone) -> Remote:
+    """The server that a clone is of; Misuse if nobody has named it as shardd's. Nobody is asked."""
+    config, name, remote = UserConfig.load(), clone.fetching.remote, parse_url(clone.url)
+    if not _named(name, remote, git("config", "--type=bool", "--get", f"remote.{name}.shardd"), config):
+        raise Misuse(f"nobody has said that {name} is a server of shardd", f"run `shardd setup`, or {_marking(name)}")
+    return config.reached(remote)
+
+
+def _named(name: str, remote: Remote, said: str | None, config: UserConfig) -> bool:
+    return said == "true" or git("config", "--get", CHOSEN) == name or config.means(remote)
+
+
+def _marking(name: str) -> str:
+    return f"`git config {shlex.quote(f'remote.{name}.shardd')} true`"
 
 
 def mark(name: str) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from shardd.client.users_ssh import arguments
+from shardd.client.users_ssh import answer, arguments
 from shardd.errors import Misuse
 
 _SCHEMES = ("ssh", "git+ssh", "ssh+git")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/]*)(?P<path>.*)\Z", re.DOTALL)
 _SCP_LIKE = re.compile(r"(?P<host>(?:[^@/:\[]*@)?(?:\[[^\]/]*\]|[^/:\[]+)):(?P<path>.*)\Z", re.DOTALL)
 _HOST = re.compile(r"(?:(?P<user>[^\[]*)@)?(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>.*))?\Z", re.DOTALL)
+_MEANS = re.compile(r"""[\s'"`$;&<>|(){}]|\\@|\\[^@]*\Z""")
+"""What OpenSSH takes in no name of a host or a user, since a ProxyCommand or a `Match exec` is given them."""
 _ALONE = re.compile(r"[A-Za-z0-9@._-]+\Z")
 
 
@@ -31,6 +33,10 @@ class Remote:
 
     def command(self, words: Sequence[str]) -> list[str]:
         return arguments(self.destination, self.port, words, identity=self.identity)
+
+    def answer(self, words: Sequence[str]) -> bytes:
+        """What the server says to a command without input, nothing if that fails; Unavailable if there is no ssh."""
+        return answer(self.command(words))
 
 
 def parse_url(url: str) -> Remote:
@@ -60,8 +66,13 @@ def _remote(url: str, host: str, path: str) -> Remote:
         raise _no_address(url)
     user = f"{match['user']}@" if match["user"] else ""
     destination = user + name
-    # ssh would take it for an option, or be given two words.
-    if destination.startswith("-") or name.startswith("-") or re.search(r"[\s\0]", destination):
+    # ssh would take it for an option, or a shell that ssh calls for more than a name; and a terminal shows it.
+    if (
+        destination.startswith("-")
+        or name.startswith("-")
+        or not destination.isprintable()
+        or _MEANS.search(destination)
+    ):
         raise Misuse(f"{url!r} is not the address of a server")
     return Remote(destination, port or None, _repo(path))
 

@@ -104,6 +104,16 @@ def reached(destination: str, status: int) -> int:
     return status
 
 
+def answer(command: Sequence[str]) -> bytes:
+    """What it says without any input, nothing if it fails; Unavailable if there is no ssh."""
+    try:
+        # What stands on our own standard input may be for who called us.
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    except FileNotFoundError:
+        raise no_ssh() from None
+    return done.stdout if done.returncode == 0 else b""
+
+
 def no_ssh() -> Unavailable:
     return Unavailable(
         "there is no ssh to run", "install the OpenSSH client, or mend GIT_SSH_COMMAND, core.sshCommand or GIT_SSH"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import cast
 
 from shardd.commands.caller import Context
@@ -27,6 +28,9 @@ from shardd.logs.decision_log import ReadableLog
 from shardd.logs.log_transfer import existing
 from shardd.logs.snapshots import SnapshotStore, catch_up
 
+_MOST_HELD = 1000
+"""Events that are kept in memory, to be turned round."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -47,7 +51,18 @@ class Source:
         if not newest and picks.count is None:
             return selection.of(self.log.events(self.space, picks.after))
         found = selection.of(self.log.events(self.space, picks.after, reverse=True))
-        return found if newest else reversed(list(found))
+        return found if newest else self._turned(found, selection)
+
+    def _turned(self, newest_first: Iterator[Event], selection: Selection) -> Iterator[Event]:
+        """The same, oldest first. Many are read once more, and not held: there may be any number."""
+        held = list(islice(newest_first, _MOST_HELD))
+        count, oldest = len(held), held[-1].seq if held else 0
+        if count < _MOST_HELD:
+            return reversed(held)
+        held.clear()
+        for event in newest_first:
+            count, oldest = count + 1, event.seq
+        return replace(selection, limit=count).of(self.log.events(self.space, oldest - 1))
 
     def find(self, text: str) -> Event:
         existing(self.log, self.space)

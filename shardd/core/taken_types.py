@@ -2,12 +2,14 @@
 
 What was appended stays for good, so it is checked before: a type that comes with shardd by its own struct
 (core/kinds), a type of the team's own by the JSON Schema that was given with it, if one was. A schema sees no other
-file and no network, and its patterns are matched in linear time: it is judged under the space's lock.
+file and no network, its patterns are matched in linear time, and it is of bounded length with all that it refers to,
+which is never itself: it is judged under the space's lock.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
@@ -29,6 +31,12 @@ UNKNOWN = "type-unknown"
 _LARGEST = 64 * 1024
 """Bytes of all schemas of a space: they lie beside its lease, and are written with it."""
 
+_MOST_PARTS = 2000
+"""JSON values in a schema, each counted as often as it is referred to: all of them may be asked of each value."""
+
+_MOST_STEPS = 8
+"""From one reference to the next: each may lie as deep in the schema as data may."""
+
 
 class Takes(msgspec.Struct, frozen=True):
     """What a space takes.
@@ -49,7 +57,11 @@ class Takes(msgspec.Struct, frozen=True):
             if not isinstance(schema, dict):
                 raise Misuse(f"{name}: its JSON Schema is not an object", 'write it like {"required": ["page"]}')
             texts[name] = encode_data(schema).decode()
-            _validator(texts[name])
+            try:
+                _Parts(schema).check()
+                _validator(texts[name])
+            except Misuse as error:
+                raise Misuse(f"{name}: {error.message}", error.remedy) from None
         if sum(map(len, texts.values())) > _LARGEST:
             raise Misuse(f"the schemas have more than {_LARGEST} bytes", "leave out what only describes")
         return Takes(tuple(sorted({check_type(name) for name in (*types, *texts)})), texts, strict)
@@ -152,3 +164,62 @@ def _validator(schema: str) -> Validator:
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         why = str(getattr(error, "message", error)).split("\n")[0][:200]
         raise Misuse(f"a JSON Schema cannot be used: {why}", "it must stand alone; see json-schema.org") from None
+
+
+class _Parts:
+    """How long a schema is with what it refers to written out. What cannot be followed from here is refused."""
+
+    def __init__(self, schema: dict[str, Json]) -> None:
+        self._schema = schema
+        self._id = "id" if re.search(r"draft-0[34]", str(schema.get("$schema"))) else "$id"
+        self._counted: dict[str, int] = {}
+        self._within: list[str] = []
+
+    def check(self) -> None:
+        """Misuse if it is too long, or endless."""
+        if self._count(self._schema) > _MOST_PARTS:
+            raise _useless(f"with all that it refers to it has more than {_MOST_PARTS} parts", "make it shorter")
+
+    def _count(self, value: Json) -> int:
+        if isinstance(value, list):
+            return 1 + sum(map(self._count, value))
+        if not isinstance(value, dict):
+            return 1
+        for name in ("$dynamicRef", "$recursiveRef", self._id):
+            if isinstance(value.get(name), str) and not (name == self._id and value is self._schema):
+                raise _useless(f"{name} is not taken", _OWN_PARTS)
+        ref = value.get("$ref")
+        referred = self._of(ref) if isinstance(ref, str) else 0
+        return 1 + referred + sum(map(self._count, value.values()))
+
+    def _of(self, ref: str) -> int:
+        if ref in self._counted:
+            return self._counted[ref]
+        if ref in self._within:
+            raise _useless(f"{ref[:60]} refers to itself", "spell out as many levels as there are")
+        if len(self._within) == _MOST_STEPS:
+            raise _useless(f"it refers on and on, more than {_MOST_STEPS} times", "refer to the last of them")
+        self._within.append(ref)
+        found = self._counted[ref] = self._count(self._at(ref))
+        self._within.pop()
+        return found
+
+    def _at(self, ref: str) -> Json:
+        path = ref.removeprefix("#")
+        if not ref.startswith("#") or (path and not path.startswith("/")) or "%" in path:
+            raise _useless(f"{ref[:60]} is not taken", _OWN_PARTS)
+        value: Json = self._schema
+        try:
+            for step in path.split("/")[1:]:
+                key = step.replace("~1", "/").replace("~0", "~")
+                value = value[int(key)] if isinstance(value, list) else cast("dict[str, Json]", value)[key]
+        except (LookupError, TypeError, ValueError):
+            raise _useless(f"{ref[:60]} leads nowhere", _OWN_PARTS) from None
+        return value
+
+
+_OWN_PARTS = "refer to its own parts alone, as in `#/$defs/NAME`"
+
+
+def _useless(why: str, remedy: str) -> Misuse:
+    return Misuse(f"a JSON Schema cannot be used: {why}", remedy)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from shardd.cli.main import main
+from shardd.cli.setup_changes import Changes
 from shardd.files import hook_install
 from shardd.logs.git_log import GitLog
 
@@ -329,6 +330,45 @@ def test_setup_leaves_what_is_somebodys_alone(stage: Stage) -> None:
     stage.shardd("setup")
     stage.shardd("setup", "--undo")
     assert "calls shardd later" in hook.read_text()
+
+
+def test_what_was_changed_between_two_setups_is_brought_back(stage: Stage) -> None:
+    stage.clone()
+    hook = Path(".git/hooks/commit-msg").resolve()
+    hook.write_text("#!/bin/sh\n# mine\n")
+    hook.chmod(0o755)
+    stage.git("config", "user.name", "Alice")
+    stage.shardd("setup")
+    stage.git("config", "user.name", "Alice Liddell")
+    stage.git("config", "--unset", "core.notesRef")
+    stage.git("config", "core.hooksPath", ".git/own-hooks")
+    stage.shardd("setup")
+    stage.shardd("setup", "--undo")
+    assert stage.git("config", "user.name") == "Alice Liddell"
+    assert "core.notesref" not in "".join(stage.config())
+    assert hook.read_text() == "#!/bin/sh\n# mine\n"
+    assert list(Path(".git/own-hooks").iterdir()) == []
+
+
+def test_a_setup_that_was_cut_off_or_taken_apart_gives_the_hook_back(stage: Stage) -> None:
+    stage.clone()
+    hook = Path(".git/hooks/commit-msg").resolve()
+    mine = "#!/bin/sh\n# mine\n"
+    hook.write_text(mine)
+
+    def cut(path: Path, to: Path) -> Path:
+        shutil.move(path, to)
+        raise KeyboardInterrupt
+
+    with stage.monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", cut)
+        list(Changes.of(Path(".git")).hook(hook.parent))
+    stage.shardd("setup", "--undo")
+    assert hook.read_text() == mine
+    stage.shardd("setup")
+    hook.unlink()
+    stage.shardd("setup", "--undo")
+    assert hook.read_text() == mine
 
 
 def local_hooks(stage: Stage) -> Path:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
 import pytest
 
 from shardd.authority.appending import append_drafts
 from shardd.authority.facts import Pusher
+from shardd.commands import events
+from shardd.core.event import Event
 from shardd.core.roles import Grant
 from shardd.errors import Misuse
 from shardd.logs.as_of import find_event
 from shardd.logs.memory_log import MemoryLog
+from shardd.logs.snapshots import SnapshotStore
 from tests.asking import Asked, server_of
 from tests.drafting import Said, drafts
 
@@ -64,6 +71,31 @@ def test_a_log_is_asked_for_what_one_looks_for(ask: Asked, words: str) -> None:
     assert [value["seq"] for value in told.values] == CASES[words]
     lines = ask("log", SPACE, *words.split()).said
     assert [int(line.split()[0]) for line in lines] == CASES[words], "the same for people, where it is no terminal"
+
+
+@pytest.mark.parametrize("held", [1, 2, 8])
+def test_of_many_events_the_newest_are_read_and_not_held(
+    ask: Asked, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    for words, seqs in CASES.items():
+        if "-n" in words:
+            monkeypatch.setattr(events, "_MOST_HELD", held)
+            assert [value["seq"] for value in ask("log", SPACE, *words.split(), "--json").values] == seqs
+    log = MemoryLog()
+    log.append_many(
+        SPACE.partition("/")[2], [event for each in range(9) for event in drafts("a", SAID, prefix=str(each))]
+    )
+    source = events.Source(log, "whynot", SnapshotStore(Path("nowhere")))
+    kept: list[int] = []
+
+    def counted(each: Iterator[Event], most: int) -> Iterator[Event]:
+        for event in islice(each, most):
+            kept.append(event.seq)
+            yield event
+
+    monkeypatch.setattr(events, "islice", counted)
+    assert [event.seq for event in source.picked(events.Picks(count=10**9), newest=False)] == list(range(1, 73))
+    assert len(kept) == held
 
 
 def test_times_are_marked_and_a_line_may_be_short(ask: Asked) -> None:

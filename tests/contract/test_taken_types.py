@@ -200,6 +200,56 @@ def test_a_schema_that_cannot_be_used_is_refused_when_it_is_given(schema: Json) 
         Takes.of([], {"acme.seen": schema}, strict=False)
 
 
+def _manifold(deep: int) -> Json:
+    """It asks one thing of the data, 8^deep times."""
+    parts: dict[str, Json] = {f"d{at}": {"allOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 8} for at in range(deep)}
+    return {"$ref": "#/$defs/d0", "$defs": {**parts, f"d{deep}": {"type": "object"}}}
+
+
+_BELOW: Json = {"properties": {"a": {"$ref": "#"}}}
+COSTLY: dict[str, tuple[Json, str]] = {
+    "manifold": (_manifold(4), "parts"),
+    "within itself": ({"anyOf": [_BELOW, _BELOW]}, "itself"),
+    "one within another": (
+        {"$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
+        "itself",
+    ),
+    "by a name": ({"$defs": {"a": {"$anchor": "a", "items": {"$ref": "#a"}}}, "$ref": "#a"}, "#a"),
+    "by a dynamic name": ({"$dynamicAnchor": "a", "items": {"$dynamicRef": "#a"}}, "dynamicRef"),
+    "by an older dynamic name": (
+        {"$schema": "https://json-schema.org/draft/2019-09/schema", "items": {"$recursiveRef": "#"}},
+        "recursiveRef",
+    ),
+    "from another root": ({"$defs": {"a": {"$id": "urn:a", "items": {"$ref": "#"}}}, "$ref": "#/$defs/a"}, "id"),
+    "on and on": (
+        {"$defs": {str(at): {"$ref": f"#/$defs/{at + 1}"} for at in range(1500)}, "$ref": "#/$defs/0"},
+        "on and on",
+    ),
+    "by an escape": ({"$defs": {"a/b": {"items": {"$ref": "#/$defs/a~1b"}}}, "$ref": "#/$defs/a~1b"}, "itself"),
+    "by another escape": ({"$defs": {"a": {}}, "$ref": "#/%24defs/a"}, "its own parts|not taken"),
+}
+
+
+@pytest.mark.parametrize(("schema", "says"), COSTLY.values(), ids=list(COSTLY))
+def test_what_a_schema_costs_is_bounded_before_it_is_taken(schema: Json, says: str) -> None:
+    """It is judged under the space's lock: no event may keep that for as long as it likes."""
+    with pytest.raises(Misuse, match=f"JSON Schema.*{says}"):
+        Takes.of([], {"acme.seen": schema}, strict=False)
+
+
+def test_a_schema_may_refer_to_its_own_parts() -> None:
+    page: Json = {"type": "string", "maxLength": 9}
+    parts: dict[str, Json] = {"$defs": {"page": page, "pages": {"items": {"$ref": "#/$defs/page"}}}}
+    either: Json = {
+        **parts,
+        "$id": "https://acme.example/seen",
+        "properties": {"page": {"$ref": "#/$defs/page"}, "pages": {"$ref": "#/$defs/pages"}, "$ref": {"const": 7}},
+    }
+    takes = Takes.of([], {"acme.seen": either}, strict=False)
+    assert takes.refusal("acme.seen", {"page": "Home", "pages": ["Home"], "$ref": 7}, "garden/whynot") is None
+    assert takes.refusal("acme.seen", {"pages": ["0123456789"]}, "garden/whynot") is not None
+
+
 def test_schemas_are_bounded() -> None:
     with pytest.raises(Misuse, match="bytes"):
         Takes.of([], {"acme.seen": {"title": "x" * 70_000}}, strict=False)

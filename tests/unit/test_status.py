@@ -30,6 +30,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     subprocess.run(["git", "init", "-q", "-b", "spaces/whynot", str(top)], check=True)
     monkeypatch.chdir(top)
     git("remote", "add", "origin", "ssh://wiki/garden.git")
+    git("config", "remote.origin.shardd", "true")
     subprocess.run(["git", "hash-object", "-t", "commit", "-w", "--stdin"], input=genesis("whynot"), check=True)
     subprocess.run(["git", "hash-object", "-t", "tree", "-w", "--stdin"], input=b"", check=True)
     git("reset", "-q", "--soft", genesis_oid("whynot"))
@@ -92,10 +93,43 @@ def test_whose_turn_it_is_is_asked_of_the_server(clone: Clone, monkeypatch: pyte
     assert (found["lease"][:5], "server" in found) == ("free:", False)
 
 
-@pytest.mark.parametrize(("text", "status"), [("", 255), ("not json", 0), ("{}", 0), ('{"error":{}}', 1)])
+@pytest.mark.parametrize(
+    ("text", "status"), [("", 255), ("not json", 0), ("{}", 0), ("[" * 99_999, 0), ('{"error":{}}', 1)]
+)
 def test_a_server_that_does_not_answer_is_no_failure(
     clone: Clone, monkeypatch: pytest.MonkeyPatch, text: str, status: int
 ) -> None:
     monkeypatch.setenv("PATH", os.environ["PATH"])
     answers(clone, text, status)
     assert said(clone)["lease"] == "not known: the server was not reached"
+
+
+@pytest.mark.parametrize("url", ["ssh://wiki/garden.git", "https://wiki/garden.git"])
+def test_a_server_that_nobody_has_named_is_not_asked(clone: Clone, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    answers(clone, json.dumps(TURN), 0)
+    git("config", "--unset", "remote.origin.shardd")
+    git("remote", "set-url", "origin", url)
+    assert said(Clone.here())["lease"].startswith("not known: ")
+    git("config", "remote.origin.shardd", "true")
+    assert ("bob" in said(Clone.here())["lease"]) == url.startswith("ssh")
+
+
+def test_what_stands_on_standard_input_is_left_to_who_calls(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    answers(clone, json.dumps(TURN), 0)
+    fake = tmp_path / "bin" / "ssh"
+    fake.write_text(fake.read_text().replace("#!/bin/sh", f"#!/bin/sh\ncat >{tmp_path}/taken"))
+    ours, (there, theirs) = os.dup(0), os.pipe()
+    os.write(theirs, b"the next line of a loop\n")
+    os.dup2(there, 0)
+    try:
+        os.close(theirs)
+        Status(None, False).answer_in(clone)
+    finally:
+        os.dup2(ours, 0)
+        os.close(ours)
+        os.close(there)
+    assert (tmp_path / "taken").read_bytes() == b""

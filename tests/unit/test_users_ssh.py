@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -99,6 +100,24 @@ NO_ADDRESS = """ssh://-oProxyCommand=x/garden -oProxyCommand=x:garden ssh:///x s
 def test_what_is_no_address(here: Path, url: str) -> None:
     with pytest.raises(Misuse):
         parse_url(url)
+
+
+@pytest.mark.parametrize(
+    "sign", ["`", "$", "(", ";", "&", "|", "<", ">", "'", '"', "{", "\x1b", "\x7f", "\x9b", "\u202e"]
+)
+def test_nothing_in_an_address_means_anything_to_a_shell_or_a_terminal(sign: str) -> None:
+    """A ProxyCommand gets the name by a shell, and older versions of ssh do not look; and people are asked of it."""
+    assert parse_url("ssh://DOM\\alice@wiki_1/garden").destination == "DOM\\alice@wiki_1"
+    for url in (
+        "ssh://w\\x/garden",
+        "ssh://a\\@w/garden",
+        f"ssh://w{sign}x/garden",
+        f"w{sign}x:garden",
+        f"ssh://a{sign}b@wiki/garden",
+        f"ssh://w{quote(sign)}x/g",
+    ):
+        with pytest.raises(Misuse):
+            parse_url(url)
 
 
 AT = "ssh://alice@wiki:2222/garden.git"
