@@ -35,8 +35,8 @@ from shardd.git.program import require_version
 _ABOUT = """An append-only, totally ordered event log per space, kept in git.
 
 Outside a clone name the server: --dir DIR (or SHARDD_DIR) on its host, --server URL from elsewhere. On the host
---as NAME acts on behalf of a principal. A clone also has `setup`, and answers `log`, `fold`, `diff`, `export` and
-`verify` by itself, from what was fetched; there REPO/SPACE may be left out."""
+--as NAME acts on behalf of a principal. A clone also has `setup`, and answers `log`, `show`, `explain`, `fold`,
+`diff`, `status`, `export` and `verify` by itself, from what was fetched; there REPO/SPACE may be left out."""
 
 
 @dataclass(frozen=True, slots=True)

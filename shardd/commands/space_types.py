@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -12,11 +12,13 @@ from shardd.commands.grammar import Words
 from shardd.commands.result import Answer, Each
 from shardd.core.canonical import Json, decode_data
 from shardd.core.names import Address
+from shardd.core.nearest import did_you_mean
 from shardd.core.roles import Role
 from shardd.core.taken_types import Takes, known_types
 from shardd.errors import Misuse
 
-Listed: TypeAlias = tuple[Address, Takes | None]
+Listed: TypeAlias = tuple[Address, Takes | None, list[str]]
+"""Of which space, what it takes, and warnings: names that may be slips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,19 @@ class SpaceTypes:
             raise Misuse("name the types to add")
         if not (names or self.strict or self.off):
             with context.authority(self.address, Role.READ) as authority:
-                return Answer([(self.address, authority.standing(self.address.space).takes)], _LISTED)
+                return Answer([(self.address, authority.standing(self.address.space).takes, [])], _LISTED)
         context.require(Role.ADMIN, self.address.repo, self.address.space)  # before anything is read
         own = {} if self.own is None else decode_data(context.small_input(self.own))
         with context.authority(self.address, Role.ADMIN) as authority:
             takes = authority.take(self.address.space, lambda now: self._changed(now, own))
-        return Answer([(self.address, takes)], _LISTED)
+        return Answer([(self.address, takes, list(self._slips(own)))], _LISTED)
+
+    def _slips(self, own: Mapping[str, Json]) -> Iterator[str]:
+        """A type of one's own may have any name; one that is nearly a type of shardd's may be a slip."""
+        known = known_types()
+        for name in self.types:
+            if name not in known and name not in own and (hint := did_you_mean(name, known)):
+                yield f"{name} is no type that comes with shardd{hint}"
 
     def _changed(self, now: Takes | None, own: Mapping[str, Json]) -> Takes | None:
         if self.off:
@@ -64,7 +73,7 @@ class SpaceTypes:
 
 
 def _line(listed: Listed) -> str:
-    address, takes = listed
+    address, takes, warnings = listed
     if takes is None:
         return f"{address} takes events of any type"
     known = known_types()
@@ -72,15 +81,21 @@ def _line(listed: Listed) -> str:
     for name in takes.types:
         checked = [*(["as shardd has it"] if name in known else []), *(["by its schema"] * (name in takes.schemas))]
         found.append(f"  {name}  ({', '.join(checked) or 'whatever it says'})")
-    return "\n".join(found)
+    return "\n".join([*found, *(f"warning: {each}" for each in warnings)])
 
 
 def _value(listed: Listed) -> Json:
-    address, takes = listed
+    address, takes, warnings = listed
     if takes is None:
-        return {"space": str(address), "types": None}
+        return {"space": str(address), "types": None, "warnings": list[Json](warnings)}
     schemas: dict[str, Json] = {name: json.loads(text) for name, text in takes.schemas.items()}
-    return {"space": str(address), "types": list(takes.types), "schemas": schemas, "strict": takes.strict}
+    return {
+        "space": str(address),
+        "types": list(takes.types),
+        "schemas": schemas,
+        "strict": takes.strict,
+        "warnings": list[Json](warnings),
+    }
 
 
 _LISTED: Each[Listed] = Each(_line, _value)
@@ -90,7 +105,7 @@ def add(space: Words) -> None:
     types = space.command("types", SpaceTypes, "list, or set, the event types that a space takes")
     types.add_space()
     types.fills = False  # a name that was meant for the space would become all that it takes
-    types.add_argument("types", metavar="TYPE", nargs="*", help="from now on no other; default: show what it takes")
+    types.add_argument("types", metavar="TYPE", nargs="*", default=[], help="from now on no other; none: show them")
     types.add_argument("--known", action="store_true", help="those that come with shardd")
     types.add_argument("--own", metavar="FILE", help="JSON: an object of types, each with its JSON Schema; - for input")
     types.add_argument("--add", action="store_true", help="to those that it takes already")

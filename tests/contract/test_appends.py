@@ -58,10 +58,32 @@ def test_where_types_are_listed_the_list_counts_and_nothing_forces_it(ask: Asked
     assert ask("space", "types", SPACE, "--off").said == [f"{SPACE} takes events of any type"]
 
 
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [
+        (("page.bound", "remark.aded"), ["remark.aded is no type that comes with shardd; did you mean remark.added?"]),
+        (("--known", "page.bond"), ["page.bond is no type that comes with shardd; did you mean page.bound?"]),
+        (("page.bound", "acme.seen"), []),
+    ],
+)
+def test_a_type_that_is_nearly_one_of_shardds_is_taken_with_a_warning(
+    ask: Asked, words: tuple[str, ...], warned: list[str]
+) -> None:
+    answer = ask("space", "types", SPACE, *words)
+    assert answer.status == 0
+    assert [line for line in answer.text.splitlines() if "warning" in line] == [f"warning: {each}" for each in warned]
+    assert "warning" not in ask("space", "types", SPACE).text
+    assert ask("space", "types", SPACE, *words, "--json").values[0]["warnings"] == warned
+
+
+def test_the_space_alone_is_missed_where_types_may_be_left_out(ask: Asked) -> None:
+    assert "required: REPO/SPACE\n" in ask("space", "types").text + "\n"
+
+
 def test_types_of_ones_own_come_with_schemas(ask: Asked) -> None:
     own = {"acme.seen": {"required": ["who"]}}
     made = ask("space", "types", SPACE, "--own", "-", "--json", lines=json.dumps(own).encode())
-    assert made.values == [{"space": SPACE, "types": ["acme.seen"], "schemas": own, "strict": False}]
+    assert made.values == [{"space": SPACE, "types": ["acme.seen"], "schemas": own, "strict": False, "warnings": []}]
     assert '"who" is a required property' in append(ask, "acme.seen")[0]
     assert append(ask, "acme.seen", "--body", '{"who":"bob"}') == []
     for words, why in (
