@@ -51,6 +51,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 class Signer(paramiko.PKey):
     """A key that signs as it likes, whatever the library of the other side, or of ours, would do."""
 
+    public_blob = None  # which the lowest paramiko asks every key for
+
     def __init__(self, key: asyncssh.SSHKey, name: str, blob: bytes = b"") -> None:
         self._key, self._name, self._blob = key, name, blob or key.public_data
 
