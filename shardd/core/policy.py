@@ -19,6 +19,7 @@ from shardd.core.event import Event, Head
 from shardd.core.lease import OneShot, change
 from shardd.core.limits import TooLarge
 from shardd.core.notes import check_notes
+from shardd.core.objects import parents
 from shardd.core.push_facts import ChangeFacts, PushFacts, Relation, SpaceFacts
 from shardd.core.refs import LOG, NOTES, Family, Mover, family_at, family_of
 from shardd.core.refusals import HeadMoved, Met, NotHolder, Stale, StaleEpoch, Turn
@@ -244,15 +245,16 @@ def _events(
         last = candidate is space.commits[-1]
         if len(candidate.raw) > facts.limits.commit_bytes:
             raise TooLarge(candidate.oid, len(candidate.raw), facts.limits.commit_bytes)
+        # Before what it says: git words a merge by itself, and no other words would mend one.
+        if parents(candidate.raw) != [at.oid]:
+            raise Rejected(
+                "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", f"run {mending.REBASED}"
+            )
         written = candidate.read
         if isinstance(written, BadEvent):
             mend = mending.event(written, candidate.raw, short, principal, last=last)
             raise Rejected(written.code, f"commit {short}: {written.message}", mend)
         event = written.after(at.seq)
-        if written.parents != (at.oid,):
-            raise Rejected(
-                "not-linear", f"commit {short} does not have the one parent {at.oid[:12]}", f"run {mending.REBASED}"
-            )
         if event.seq != at.seq + 1:
             raise Rejected(
                 "seq-gap",

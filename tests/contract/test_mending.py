@@ -343,7 +343,7 @@ def merged_a_branch_of_ones_own(clone: Clone) -> None:
     clone.event("mine: aside")
     clone.run("git switch -q spaces/whynot")
     clone.event("mine")
-    clone.run("git merge -q --no-ff -m note draft")
+    clone.run("git merge -q --no-ff --no-edit draft")  # in git's own words, which are no event
 
 
 def merged_first_parent_elsewhere(clone: Clone) -> None:
