@@ -6,6 +6,7 @@ import errno
 import fcntl
 import io
 import json
+import logging
 import os
 import pwd
 import shutil
@@ -69,6 +70,8 @@ Said = Callable[..., tuple[int, str]]
 def shardd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Said:
     """One command: its exit status, and what it said."""
     monkeypatch.setattr(log_output, "configure", lambda style: None)
+    # `shell` silences it for good: its process is over then, and this one is not.
+    monkeypatch.setattr(logging.getLogger("shardd.files"), "disabled", False)
 
     def run(*words: str | Path) -> tuple[int, str]:
         status = main([str(word) for word in words])
