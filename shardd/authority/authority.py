@@ -29,6 +29,7 @@ from shardd.core.lease import OneShot, Restored, Transition, Transitioned, chang
 from shardd.core.limits import Limits
 from shardd.core.names import check_new, check_space
 from shardd.core.objects import commit_oid
+from shardd.core.part import Part
 from shardd.core.permission import check_lease_call
 from shardd.core.policy import Accept, Decision, Reject, decide
 from shardd.core.push_facts import Candidate, PushFacts
@@ -86,7 +87,7 @@ class Authority(Generic[L_co]):
         reverse: bool = False,
     ) -> Iterator[Event]:
         """The events with seq greater than `after` (None: all), up to the head at the time of the call; see Ledger."""
-        return self.ledger.events(check_space(space), after, until=until, limit=limit, reverse=reverse)
+        return self.ledger.events(check_space(space), Part(after, until, limit, reverse))
 
     def spaces(self) -> Sequence[str]:
         """All that exist, by name."""

@@ -33,6 +33,7 @@ from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.journal import entry_at
 from shardd.core.objects import commit_oid
+from shardd.core.part import Part
 from shardd.core.push_facts import Candidate
 from shardd.core.refs import Change, LeaseRef, OtherRef, Ref, SpaceRef, lease_ref, space_ref
 from shardd.core.tenancy import Tenancy
@@ -41,7 +42,6 @@ from shardd.files.crash_points import Point, reached
 from shardd.files.space_locks import HEAD, Lock
 from shardd.git import log_reader
 from shardd.git.kept_packs import KeptPacks, gather
-from shardd.git.log_reader import Part
 from shardd.git.pack_writer import PackWriter
 from shardd.git.plain_refs import plain_patterns, plainly
 from shardd.git.repository import Repository
@@ -61,19 +61,10 @@ class EmbeddedLedger:
         oid = self.repository.read_ref(space_ref(space))
         return None if oid is None else self.index.head(self.repository, space, oid)
 
-    def events(
-        self,
-        space: str,
-        after: int | None = None,
-        *,
-        until: int | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[Event]:
+    def events(self, space: str, part: Part) -> Iterator[Event]:
         oid = self.repository.read_ref(space_ref(space))
         if oid is None:
             return iter(())
-        part = Part(after, until, limit, reverse)
         places = None if part == Part() else self.index.places(self.repository, space, oid)
         return log_reader.events(self.repository, space, oid, part, places=places)
 

@@ -25,6 +25,7 @@ from shardd.core.event import Event, Head
 from shardd.core.import_chain import Placed
 from shardd.core.limits import Limits
 from shardd.core.notes import NotesFacts
+from shardd.core.part import Part
 from shardd.core.push_facts import Candidate, Relation
 from shardd.core.refs import Change, Ref
 from shardd.core.taken_types import Takes
@@ -179,18 +180,9 @@ class Ledger(Protocol):
 
     def kept(self, space: str) -> Kept: ...
 
-    def events(
-        self,
-        space: str,
-        after: int | None = None,
-        *,
-        until: int | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[Event]:
-        """The events with seq greater than `after` (None: all), in order, up to the head at the time of the call.
+    def events(self, space: str, part: Part) -> Iterator[Event]:
+        """That part of the events, up to the head at the time of the call.
 
-        until, limit, reverse: see ReadableLog in logs/decision_log.py
         An unknown space has none; Corrupt where one does not read. Every read of a log comes through here: a ledger
         that is elsewhere is caught up first.
         """

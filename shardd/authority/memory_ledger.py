@@ -17,6 +17,7 @@ from shardd.core.import_chain import Placed
 from shardd.core.limits import Limits, TooLarge
 from shardd.core.notes import NotesFacts
 from shardd.core.objects import commit_oid, first_parent, parents
+from shardd.core.part import Part
 from shardd.core.push_facts import Candidate, Relation, claimed_ids
 from shardd.core.refs import LeaseRef, Ref, SpaceRef, classify
 from shardd.core.taken_types import Takes
@@ -89,23 +90,15 @@ class MemoryLedger:
             log = self._logs.get(space)
             return None if log is None else log.head
 
-    def events(
-        self,
-        space: str,
-        after: int | None = None,
-        *,
-        until: int | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[Event]:
+    def events(self, space: str, part: Part) -> Iterator[Event]:
         log = self._logs.get(space)
         if log is None:
             return iter(())
-        start = 0 if after is None else bisect_right(log.seqs, after)
-        end = len(log.seqs) if until is None else bisect_right(log.seqs, until)
-        places = range(start, end)[::-1] if reverse else range(start, end)
+        start = 0 if part.after is None else bisect_right(log.seqs, part.after)
+        end = len(log.seqs) if part.until is None else bisect_right(log.seqs, part.until)
+        places = range(start, end)[::-1] if part.reverse else range(start, end)
         # Decoded anew for each reader: a reader that changes the data it was given changes nobody else's.
-        found = ((log.seqs[at], *log.commits[at]) for at in places[:limit])
+        found = ((log.seqs[at], *log.commits[at]) for at in places[: part.limit])
         return (decode_event(raw, oid=oid, parent_seq=seq - 1) for seq, oid, raw in found)
 
     def kept(self, space: str) -> Kept:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import dropwhile, islice, takewhile
 from typing import Protocol
 
 from shardd.core.codec import decode_event, decode_genesis, read_event
 from shardd.core.event import Event, Head
 from shardd.core.objects import first_parent
+from shardd.core.part import Part
 from shardd.errors import BadEvent, Corrupt
 from shardd.git.repository import NEAR, Repository
 
@@ -85,26 +84,6 @@ def _named(raw: bytes, oid: str, space: str) -> tuple[int | None, str]:
 
 def _no_event(oid: str, space: str, error: BadEvent) -> Corrupt:
     return Corrupt(f"the commit {oid[:12]} of {space} is no event: {error.message}", "run `shardd verify`")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Which events of a log, and in which order; see ReadableLog in logs/decision_log.py."""
-
-    after: int | None = None
-    until: int | None = None
-    limit: int | None = None
-    reverse: bool = False
-
-    def of(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Of all events, in the order that is wanted, up to the first that comes too late."""
-        if self.reverse:
-            events = takewhile(lambda event: self.after is None or event.seq > self.after, events)
-            events = dropwhile(lambda event: self.until is not None and event.seq > self.until, events)
-        else:
-            events = dropwhile(lambda event: self.after is not None and event.seq <= self.after, events)
-            events = takewhile(lambda event: self.until is None or event.seq <= self.until, events)
-        return islice(events, self.limit)
 
 
 class Places(Protocol):

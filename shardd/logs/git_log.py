@@ -30,6 +30,7 @@ from shardd.core.import_chain import Imported, chain
 from shardd.core.jsonl import Numbered
 from shardd.core.limits import Limits
 from shardd.core.names import check_principal, check_space, is_id
+from shardd.core.part import Part
 from shardd.core.roles import FileAccess
 from shardd.errors import Misuse, Rejected
 from shardd.files.server_dir import ServerDir
@@ -37,26 +38,18 @@ from shardd.git import log_reader
 from shardd.git.place import fetched_spaces, place_of
 from shardd.git.program import Git
 from shardd.git.repository import Repository
-from shardd.logs.decision_log import Clock, DraftingLog, Ids, ReadableLog, new_id, utc_now
+from shardd.logs.decision_log import Clock, DraftingLog, Ids, new_id, utc_now
 
 
 class FetchedLog:
-    """A ReadableLog of what a clone has fetched. places: the prefixes under which it has spaces"""
+    """What a clone has fetched, read as a ledger is. places: the prefixes under which it has spaces"""
 
     def __init__(self, repository: Repository, places: Sequence[str]) -> None:
         self._repository = repository
         self._places = places
 
-    def events(
-        self,
-        space: str,
-        after: int | None = None,
-        *,
-        until: int | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[Event]:
-        oid, part = self._tip(space), log_reader.Part(after, until, limit, reverse)
+    def events(self, space: str, part: Part) -> Iterator[Event]:
+        oid = self._tip(space)
         return iter(()) if oid is None else log_reader.events(self._repository, space, oid, part)
 
     def head(self, space: str) -> Head | None:
@@ -152,7 +145,7 @@ class GitLog(DraftingLog):
             if log is None:
                 return iter(())
             # Up to where the log stands now, and not when the first is asked for.
-            events = log.events(space, after, until=until, limit=limit, reverse=reverse)
+            events = log.events(space, Part(after, until, limit, reverse))
             return _Reading(events, open_.pop_all())
 
     def head(self, space: str) -> Head | None:
@@ -160,7 +153,7 @@ class GitLog(DraftingLog):
             log = self._readable(check_space(space), open_)
             return None if log is None else log.head(space)
 
-    def _readable(self, space: str, open_: ExitStack) -> ReadableLog | None:
+    def _readable(self, space: str, open_: ExitStack) -> FetchedLog | EmbeddedLedger | None:
         if not (self._clone or self._path).exists():
             return None
         repository = open_.enter_context(Repository(self._clone or self._path))
